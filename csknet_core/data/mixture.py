@@ -1,0 +1,83 @@
+"""Training samples: real pairs and freshly rendered stills in a fixed proportion."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from csknet_core.data.datasets import PairFolder
+from csknet_core.data.synthetic import random_frame
+from csknet_core.data.transforms import AugmentSettings, Sample, augment
+from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+
+TensorSample = tuple[Tensor, Tensor, Tensor]
+
+
+class TrainingMixture(Dataset[TensorSample]):
+    """Sample i is a pure function of (seed, i), so that a resumed run sees the same samples.
+
+    Args:
+        folders: real labelled pairs; may be empty.
+        length: samples in the whole run.
+        rendered: share of samples that are rendered; 1 without folders.
+        augmentation: applied to every sample.
+        seed: of everything drawn.
+        rendered_scale: range of the rendered size relative to 480x640.
+    """
+
+    def __init__(
+        self,
+        folders: list[PairFolder],
+        length: int,
+        rendered: float,
+        augmentation: AugmentSettings,
+        seed: int,
+        rendered_scale: tuple[float, float] = (0.55, 1.0),
+    ) -> None:
+        self.folders = folders
+        self.length = length
+        self.rendered = rendered if folders else 1.0
+        self.augmentation = augmentation
+        self.seed = seed
+        self.rendered_scale = rendered_scale
+        self._ends = np.cumsum([len(folder) for folder in folders])
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> TensorSample:
+        """Return optical (3, H, W) and thermal (1, H, W) in 0..1 and labels (H, W) int64."""
+        rng = np.random.default_rng((self.seed, index))
+        sample = self._render(rng) if rng.random() < self.rendered else self._real(rng)
+        return to_tensors(augment(sample, self.augmentation, rng))
+
+    def _render(self, rng: np.random.Generator) -> Sample:
+        scale = rng.uniform(*self.rendered_scale)
+        size = (round(480 * scale), round(640 * scale))
+        frame = random_frame(int(rng.integers(1 << 31)), size)
+        return Sample(frame.optical, normalize_still(frame.thermal), frame.labels)
+
+    def _real(self, rng: np.random.Generator) -> Sample:
+        pick = int(rng.integers(self._ends[-1]))
+        folder = int(np.searchsorted(self._ends, pick, side="right"))
+        pair = self.folders[folder][pick - int(self._ends[folder - 1] if folder else 0)]
+        labels = pair.labels
+        if labels is None:
+            labels = np.full(pair.thermal.shape, 255, np.uint8)
+        return Sample(pair.optical, normalize_still(pair.thermal), labels)
+
+
+def normalize_still(thermal: np.ndarray) -> np.ndarray:
+    """Normalise one thermal still as the live node normalises the first frame of a stream."""
+    return ThermalNormalizer(ThermalSettings())(thermal)
+
+
+def to_tensors(sample: Sample) -> TensorSample:
+    """Return a sample as float optical and thermal in 0..1 and int64 labels."""
+    return (
+        torch.from_numpy(sample.optical).permute(2, 0, 1).float().div_(255),
+        torch.from_numpy(sample.thermal)[None],
+        torch.from_numpy(sample.labels).long(),
+    )

@@ -1,0 +1,150 @@
+"""Paired augmentation: one geometric transform for both images and the labels, two photometric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.classes import IGNORE_ID
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training sample.
+
+    Attributes:
+        optical: (H, W, 3) uint8 RGB.
+        thermal: (H, W) float32 in 0..1.
+        labels: (H, W) uint8 class ids.
+    """
+
+    optical: NDArray[np.uint8]
+    thermal: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How strongly to augment; a probability of 0 turns a step off.
+
+    Attributes:
+        crop: height and width of the crop in pixels.
+        scale: range of the resize before the crop.
+        rare_crop: probability of centring the crop on a pixel of a class drawn uniformly from
+            those present, instead of anywhere.
+        flip, photometric, night, misregister: probabilities of the steps of those names.
+        misregister_pixels: largest shift of the optical image against thermal and labels.
+    """
+
+    crop: tuple[int, int] = (256, 320)
+    scale: tuple[float, float] = (0.55, 1.3)
+    rare_crop: float = 0.6
+    flip: float = 0.5
+    photometric: float = 0.8
+    night: float = 0.2
+    misregister: float = 0.2
+    misregister_pixels: int = 3
+
+
+def augment(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) -> Sample:
+    """Return an augmented crop of a sample, sides exactly `settings.crop`."""
+    sample = crop(rescale(sample, settings, rng), settings, rng)
+    optical, thermal, labels = sample.optical, sample.thermal, sample.labels
+    if rng.random() < settings.flip:
+        optical, thermal, labels = optical[:, ::-1], thermal[:, ::-1], labels[:, ::-1]
+    if rng.random() < settings.misregister:
+        reach = settings.misregister_pixels
+        shift = rng.integers(-reach, reach + 1, 2)
+        optical = np.roll(optical, shift, (0, 1))
+    if rng.random() < settings.photometric:
+        optical = jitter_optical(optical, rng)
+    if rng.random() < settings.photometric:
+        thermal = jitter_thermal(thermal, rng)
+    if rng.random() < settings.night:
+        optical = darken(optical, 2.0 ** -rng.uniform(1.0, 5.0), rng)
+    return Sample(
+        np.ascontiguousarray(optical), np.ascontiguousarray(thermal), np.ascontiguousarray(labels)
+    )
+
+
+def rescale(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) -> Sample:
+    """Resize by a random factor, but never below the crop's size."""
+    height, width = sample.labels.shape
+    least = max(settings.crop[0] / height, settings.crop[1] / width)
+    factor = max(least, float(rng.uniform(*settings.scale)))
+    size = (
+        max(settings.crop[1], round(width * factor)),
+        max(settings.crop[0], round(height * factor)),
+    )
+    if size == (width, height):
+        return sample
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return Sample(
+        cv2.resize(sample.optical, size, interpolation=interpolation).astype(np.uint8, copy=False),
+        cv2.resize(sample.thermal, size, interpolation=interpolation).astype(
+            np.float32, copy=False
+        ),
+        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST).astype(
+            np.uint8, copy=False
+        ),
+    )
+
+
+def crop(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) -> Sample:
+    """Cut out a window, often around a class that would otherwise rarely be seen."""
+    height, width = settings.crop
+    rows, columns = sample.labels.shape
+    top = int(rng.integers(0, rows - height + 1))
+    left = int(rng.integers(0, columns - width + 1))
+    if rng.random() < settings.rare_crop:
+        present = np.flatnonzero(np.bincount(sample.labels.ravel(), minlength=256)[1:IGNORE_ID]) + 1
+        if present.size:
+            ys, xs = np.nonzero(sample.labels == rng.choice(present))
+            pick = int(rng.integers(ys.size))
+            top = _window_start(int(ys[pick]), height, rows, rng)
+            left = _window_start(int(xs[pick]), width, columns, rng)
+    window = np.s_[top : top + height, left : left + width]
+    return Sample(sample.optical[window], sample.thermal[window], sample.labels[window])
+
+
+def _window_start(pixel: int, side: int, limit: int, rng: np.random.Generator) -> int:
+    """Place a window so that the pixel falls in its middle half."""
+    start = pixel - int(side * rng.uniform(0.25, 0.75))
+    return min(max(0, start), limit - side)
+
+
+def jitter_optical(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change brightness, contrast, gamma, saturation and white balance of (H, W, 3) uint8."""
+    values = image.astype(np.float32) * (rng.uniform(0.6, 1.5) / 255)
+    values *= rng.uniform(0.88, 1.14, 3).astype(np.float32)
+    grey = values.mean(2, keepdims=True)
+    values = grey + (values - grey) * np.float32(rng.uniform(0.4, 1.5))
+    mean = np.float32(values.mean())
+    values = mean + (values - mean) * np.float32(rng.uniform(0.7, 1.3))
+    values = np.clip(values, 0, 1) ** np.float32(rng.uniform(0.75, 1.35))
+    if rng.random() < 0.3:
+        values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.5, 1.6)))
+    return (values * 255).astype(np.uint8)
+
+
+def darken(image: NDArray[np.uint8], factor: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Simulate less light: scale (H, W, 3) uint8 by `factor`, add sensor noise, quantise."""
+    values = image.astype(np.float32) * np.float32(factor)
+    sigma = rng.uniform(0.5, 4.0)
+    values += rng.standard_normal(values.shape, np.float32) * np.float32(sigma)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def jitter_thermal(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Change gain, offset, gamma and noise of (H, W) float32 in 0..1, as AGC drift does."""
+    mean = np.float32(image.mean())
+    values = mean + (image - mean) * np.float32(rng.uniform(0.6, 1.5))
+    values = np.clip(values + np.float32(rng.uniform(-0.15, 0.15)), 0, 1)
+    values = values ** np.float32(rng.uniform(0.7, 1.45))
+    if rng.random() < 0.3:
+        values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.5, 1.6)))
+    values += rng.standard_normal(values.shape, np.float32) * np.float32(rng.uniform(0, 0.02))
+    return np.clip(values, 0, 1).astype(np.float32, copy=False)

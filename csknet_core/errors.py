@@ -1,0 +1,32 @@
+"""Errors a user of csknet can cause or meet; every one derives from `CsknetError`.
+
+A message names the file, topic or parameter at fault and says what to do about it.
+"""
+
+
+class CsknetError(Exception):
+    """Base of all errors raised on purpose by csknet."""
+
+
+class ConfigError(CsknetError):
+    """A parameter, recipe or class table has a value that cannot be used."""
+
+
+class DataError(CsknetError):
+    """A dataset, image file or label file is missing, damaged or inconsistent."""
+
+
+class ImageError(CsknetError):
+    """An image array or message has a shape, encoding or content that cannot be used."""
+
+
+class WeightsError(CsknetError):
+    """A weights file is missing, damaged or does not fit the network or the class table."""
+
+
+class EngineError(CsknetError):
+    """An inference backend is unavailable or failed while running."""
+
+
+class NoUsableModalityError(CsknetError):
+    """Neither the optical nor the thermal image of a frame can be trusted."""

@@ -1,0 +1,1 @@
+"""The CSK-Net network and its parts."""

@@ -1,0 +1,1 @@
+"""From camera arrays to label maps, without ROS."""

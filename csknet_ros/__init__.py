@@ -1,0 +1,1 @@
+"""ROS 2 nodes and tools around `csknet_core`."""

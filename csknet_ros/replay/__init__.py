@@ -1,0 +1,1 @@
+"""Reading, playing and evaluating bags."""

@@ -1,0 +1,1 @@
+"""Nodes to run the segmentation node against without hardware."""
