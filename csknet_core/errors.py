@@ -3,6 +3,13 @@
 A message names the file, topic or parameter at fault and says what to do about it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from csknet_core.runtime.policy import Decision
+
 
 class CsknetError(Exception):
     """Base of all errors raised on purpose by csknet."""
@@ -29,4 +36,12 @@ class EngineError(CsknetError):
 
 
 class NoUsableModalityError(CsknetError):
-    """Neither the optical nor the thermal image of a frame can be trusted."""
+    """Neither the optical nor the thermal image of a frame can be trusted.
+
+    Attributes:
+        decision: the policy's `Decision`, with the statistics behind it.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"no usable camera image ({decision.reason.value})")
+        self.decision = decision

@@ -101,10 +101,8 @@ class PairFolder:
             DataError: a file is damaged, sizes differ or a label id is not in the class table.
         """
         name = self.names[index]
-        optical = cv2.cvtColor(_read(self._optical[name], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        thermal = _read(self._thermal[name], cv2.IMREAD_UNCHANGED)
-        if thermal.ndim == 3:
-            thermal = np.ascontiguousarray(thermal[..., 0])
+        optical = read_optical(self._optical[name])
+        thermal = read_thermal(self._thermal[name])
         labels = self.read_labels(name) if self._labels else None
         for image, file in ((thermal, self._thermal[name]), (labels, self._labels.get(name))):
             if image is not None and image.shape != optical.shape[:2]:
@@ -112,7 +110,7 @@ class PairFolder:
                     f"{file}: {image.shape[1]}x{image.shape[0]} pixels, but its RGB image has "
                     f"{optical.shape[1]}x{optical.shape[0]}; align and resize the pair first"
                 )
-        return Pair(name, optical.astype(np.uint8, copy=False), thermal, labels)
+        return Pair(name, optical, thermal, labels)
 
     def read_labels(self, name: str) -> NDArray[np.uint8]:
         """Read one label map (H, W) uint8.
@@ -137,6 +135,26 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_SUFFIXES}
+
+
+def read_optical(path: Path) -> NDArray[np.uint8]:
+    """Read an RGB image file as (H, W, 3) uint8.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    image = cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return image.astype(np.uint8, copy=False)
+
+
+def read_thermal(path: Path) -> NDArray[Any]:
+    """Read a thermal image file as (H, W) with the depth it has; of colour the first channel.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    image = _read(path, cv2.IMREAD_UNCHANGED)
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
 
 
 def _read(path: Path, flag: int) -> NDArray[Any]:

@@ -1,0 +1,153 @@
+"""The `csknet` command: train, eval, predict and export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from csknet_core.errors import CsknetError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+Weights = Annotated[str, typer.Option(help="Weights file, or the name of shipped weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, onnx-cpu, torch-cpu, ...")]
+Size = Annotated[tuple[int, int], typer.Option(help="Network input, height and width.")]
+Classes = Annotated[str, typer.Option(help="Class table: built-in name or YAML file.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints; an old run goes on.")],
+) -> None:
+    """Train a network from a recipe; run it again to go on after an interruption."""
+    from csknet_core.training.recipe import load_recipe
+    from csknet_core.training.trainer import Trainer
+
+    weights = Trainer(load_recipe(recipe), out).run()
+    console.print(f"weights: {weights}")
+
+
+@app.command(name="eval")
+def evaluate_command(
+    data: Annotated[Path, typer.Option(help="Folder of labelled pairs (rgb/ thermal/ labels/).")],
+    weights: Weights = "",
+    split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "val",
+    device: Device = "auto",
+    size: Size = (480, 640),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+) -> None:
+    """Score weights on labelled pairs in every mode."""
+    from csknet_core.data.datasets import PairFolder
+    from csknet_core.evaluation.evaluator import evaluate
+    from csknet_core.runtime.backends import open_engine
+    from csknet_core.weights.files import find_weights
+
+    path = find_weights(weights)
+    engine = open_engine(path, size, device)
+    folder = PairFolder(data, split, engine.classes)
+    bar = iter(track(range(len(folder)), "scoring", console=console))
+    scores = evaluate(engine, folder, lambda _: next(bar, 0) and None)
+    next(bar, None)
+    _print_scores(scores)
+    if json_file:
+        record = {**scores, "weights": path.name, "data": f"{data.name}/{split}"}
+        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def predict(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    optical: Annotated[Path | None, typer.Option(help="RGB image.")] = None,
+    thermal: Annotated[Path | None, typer.Option(help="Thermal image, 8 or 16 bit.")] = None,
+    weights: Weights = "",
+    device: Device = "auto",
+    size: Size = (480, 640),
+) -> None:
+    """Segment one pair, or one image of it: label map, confidence and overlay as PNG."""
+    import cv2
+
+    from csknet_core.data.datasets import read_optical, read_thermal
+    from csknet_core.errors import ConfigError
+    from csknet_core.modality import Reason
+    from csknet_core.runtime.overlay import draw_overlay
+    from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
+
+    if optical is None and thermal is None:
+        raise ConfigError("nothing to segment: give --optical, --thermal or both")
+    rgb = read_optical(optical) if optical else None
+    raw = read_thermal(thermal) if thermal else None
+    absence = Reason.OK
+    if rgb is None or raw is None:
+        absence = Reason.OPTICAL_LOST if rgb is None else Reason.THERMAL_LOST
+    segmenter = Segmenter.load(SegmenterSettings(weights, device, size))
+    answer = segmenter.segment(rgb, raw, absence)
+    background = rgb
+    if background is None or background.shape[:2] != answer.labels.shape:
+        background = raw if raw is not None else rgb
+    assert background is not None
+    overlay = draw_overlay(background, answer.labels, segmenter.classes)
+    out.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(out / "label_map.png"), answer.labels)
+    cv2.imwrite(str(out / "confidence.png"), answer.confidence)
+    cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    console.print(f"{answer.mode.value} ({answer.reason.value}), pictures in {out}")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="Folder for the .onnx files.")],
+    weights: Weights = "",
+    size: Size = (480, 640),
+) -> None:
+    """Write one verified ONNX graph per mode."""
+    from csknet_core.modality import Mode
+    from csknet_core.runtime.export import export_onnx
+    from csknet_core.weights.files import find_weights
+
+    path = find_weights(weights)
+    for mode in Mode:
+        target = out / f"{path.stem}-{mode.value}-{size[0]}x{size[1]}.onnx"
+        disagreement = export_onnx(path, mode, size, target)
+        console.print(f"{target}  ({100 * disagreement:.3f} % of labels differ from torch)")
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    table = Table(title="IoU in % (mIoU over the classes present)")
+    table.add_column("class")
+    for mode in scores:
+        table.add_column(mode, justify="right")
+    first = next(iter(scores.values()))
+    for name in first["per_class"]:
+        table.add_row(name, *(_percent(score["per_class"][name]) for score in scores.values()))
+    table.add_section()
+    for key in ("miou", "day", "night"):
+        table.add_row(key, *(_percent(score[key]) for score in scores.values()))
+    console.print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def main() -> None:
+    """Run the command line; a user's mistake prints one line and exits with 2."""
+    try:
+        app()
+    except CsknetError as error:
+        print(f"csknet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Intersection over union from a confusion matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.classes import IGNORE_ID
+from csknet_core.errors import DataError
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class) pixels, accumulated over any number of label maps.
+
+    Areas are accumulated first and divided last, so that every pixel weighs the same.
+
+    Attributes:
+        counts: (C, C) int64, rows are the true class, columns the predicted one.
+        unanswered: (C,) int64, pixels of each true class whose prediction is no class.
+    """
+
+    def __init__(self, num_classes: int, ignore_id: int = IGNORE_ID) -> None:
+        self.num_classes = num_classes
+        self.ignore_id = ignore_id
+        self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+        self.unanswered: NDArray[np.int64] = np.zeros(num_classes, np.int64)
+
+    def update(self, predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
+        """Add one label map (H, W) and its ground truth (H, W).
+
+        A pixel predicted as `ignore_id` (no answer) counts as a miss of its true class.
+
+        Raises:
+            DataError: shapes differ, or the ground truth holds an id that is no class.
+        """
+        if predicted.shape != true.shape:
+            raise DataError(f"label map is {predicted.shape}, its ground truth {true.shape}")
+        known = true != self.ignore_id
+        rows = true[known].astype(np.int64)
+        columns = np.minimum(predicted[known].astype(np.int64), self.num_classes)
+        if rows.size and rows.max() >= self.num_classes:
+            raise DataError(f"ground truth id {rows.max()} is not below {self.num_classes}")
+        width = self.num_classes + 1
+        added = np.bincount(rows * width + columns, minlength=self.num_classes * width)
+        added = added.reshape(self.num_classes, width)
+        self.unanswered += added[:, -1]
+        self.counts += added[:, :-1]
+
+    def iou(self) -> NDArray[np.float64]:
+        """Return the IoU (C,) of every class, NaN for classes absent from the ground truth."""
+        hits = self.counts.diagonal().astype(np.float64)
+        true = self.counts.sum(1) + self.unanswered
+        union = true + self.counts.sum(0) - hits
+        return np.where(true > 0, hits / np.maximum(union, 1), np.nan)
+
+    def miou(self) -> float:
+        """Return the mean IoU over the classes present in the ground truth, NaN without any."""
+        iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")

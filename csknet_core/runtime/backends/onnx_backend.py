@@ -1,0 +1,106 @@
+"""ONNX Runtime: the CPU backend, and CUDA where its provider is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from csknet_core.classes import ClassTable
+from csknet_core.errors import EngineError
+from csknet_core.modality import Modality, Mode
+from csknet_core.runtime.backends.base import LabelsAndConfidence
+from csknet_core.runtime.export import ensure_onnx
+from csknet_core.weights.files import read_info
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxEngine:
+    """One session per mode, opened when the mode is first needed.
+
+    Args:
+        weights: the weights file.
+        size: height and width of the network input.
+        device: "cpu" or "cuda".
+        threads: threads per frame; 0 lets ONNX Runtime choose.
+
+    Raises:
+        EngineError: the provider is not installed or a graph cannot be built.
+        WeightsError: the weights file cannot be used.
+    """
+
+    def __init__(
+        self, weights: Path, size: tuple[int, int], device: str = "cpu", threads: int = 0
+    ) -> None:
+        self._provider = _PROVIDERS[device]
+        if self._provider not in onnxruntime.get_available_providers():
+            raise EngineError(
+                f"ONNX Runtime has no {self._provider} here; use device:=cpu or install "
+                "onnxruntime-gpu"
+            )
+        self._weights = weights
+        self._size = size
+        self._device = device
+        self._threads = threads
+        self._classes = read_info(weights).classes
+        self._sessions: dict[Mode, onnxruntime.InferenceSession] = {}
+        for mode in Mode:
+            self._session(mode)
+
+    @property
+    def name(self) -> str:
+        """Backend and device."""
+        return f"onnxruntime-{self._device}"
+
+    @property
+    def classes(self) -> ClassTable:
+        """Classes of the ids in the label maps."""
+        return self._classes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network input in pixels."""
+        return self._size
+
+    def run(
+        self,
+        mode: Mode,
+        optical: NDArray[np.uint8] | None,
+        thermal: NDArray[np.float32] | None,
+    ) -> LabelsAndConfidence:
+        """Segment one frame, see `Engine.run`."""
+        feed: dict[str, NDArray[np.uint8] | NDArray[np.float32] | None] = {}
+        if Modality.OPTICAL in mode.modalities:
+            feed["optical"] = optical
+        if Modality.THERMAL in mode.modalities:
+            feed["thermal"] = thermal
+        try:
+            labels, confidence = self._session(mode).run(None, feed)
+        except Exception as error:  # ONNX Runtime raises its own, undocumented types
+            raise EngineError(f"{self.name} failed on a {mode.value} frame: {error}") from error
+        return labels, confidence
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self._sessions.clear()
+
+    def _session(self, mode: Mode) -> onnxruntime.InferenceSession:
+        if mode not in self._sessions:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self._threads
+            options.inter_op_num_threads = 1
+            # Spinning threads would take the CPU from the cameras between frames.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            path = ensure_onnx(self._weights, mode, self._size)
+            try:
+                self._sessions[mode] = onnxruntime.InferenceSession(
+                    str(path), options, providers=[self._provider]
+                )
+            except Exception as error:
+                raise EngineError(
+                    f"ONNX graph {path} cannot be loaded ({error}); delete it to build it again"
+                ) from error
+        return self._sessions[mode]
