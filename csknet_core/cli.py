@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from csknet_core.errors import CsknetError
@@ -54,9 +54,9 @@ def evaluate_command(
     path = find_weights(weights)
     engine = open_engine(path, size, device)
     folder = PairFolder(data, split, engine.classes)
-    bar = iter(track(range(len(folder)), "scoring", console=console))
-    scores = evaluate(engine, folder, lambda _: next(bar, 0) and None)
-    next(bar, None)
+    with Progress(console=console) as progress:
+        task = progress.add_task("scoring", total=len(folder))
+        scores = evaluate(engine, folder, lambda done: progress.update(task, completed=done))
     _print_scores(scores)
     if json_file:
         record = {**scores, "weights": path.name, "data": f"{data.name}/{split}"}

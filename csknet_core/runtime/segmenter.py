@@ -114,6 +114,9 @@ class Segmenter:
         optical: NDArray[np.uint8] | None,
         thermal: NDArray[np.generic] | None,
         absence: Reason = Reason.OK,
+        *,
+        optical_stamp_ns: int | None = None,
+        thermal_stamp_ns: int | None = None,
     ) -> Segmentation:
         """Answer one frame.
 
@@ -121,6 +124,8 @@ class Segmenter:
             optical: (H, W, 3) uint8 RGB, or None when there is none.
             thermal: (H, W) uint8, uint16 or float32 raw values, or None when there is none.
             absence: why the missing image is missing.
+            optical_stamp_ns: stamp of the optical image, see `ModalityPolicy.decide`.
+            thermal_stamp_ns: stamp of the thermal image.
 
         Returns:
             Maps on the thermal image's grid, or on the optical one's where thermal is None.
@@ -131,7 +136,13 @@ class Segmenter:
             EngineError: inference failed.
         """
         start = time.perf_counter()
-        decision = self.policy.decide(optical, thermal, absence)
+        decision = self.policy.decide(
+            optical,
+            thermal,
+            absence,
+            optical_stamp_ns=optical_stamp_ns,
+            thermal_stamp_ns=thermal_stamp_ns,
+        )
         if decision.mode is None:
             raise NoUsableModalityError(decision)
         decided = time.perf_counter()

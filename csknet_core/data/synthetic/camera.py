@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ class Camera:
     focal: float
     width: int
     height: int
+    _rotation: Floats = field(init=False, repr=False, compare=False)
+    _origin: Floats = field(init=False, repr=False, compare=False)
+    _forward: tuple[float, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         sin_yaw, cos_yaw = math.sin(self.yaw), math.cos(self.yaw)
@@ -47,10 +50,6 @@ class Camera:
         object.__setattr__(self, "_rotation", rotation)
         object.__setattr__(self, "_origin", np.array(self.position))
         object.__setattr__(self, "_forward", (sin_yaw, cos_yaw))
-
-    _rotation: Floats = np.eye(3)  # type: ignore[assignment]  # replaced in __post_init__
-    _origin: Floats = np.zeros(3)
-    _forward: tuple[float, float] = (0.0, 1.0)
 
     @property
     def horizon(self) -> float:

@@ -114,15 +114,12 @@ class Canvas:
         polygons = list(corners)
         material = face.material
         if material is None:
-            self._claim(polygons, number)
+            cv2.fillPoly(self.numbers, polygons, number, shift=_SHIFT)
             return
         color = (*material.rgb, material.emission)
         cv2.fillPoly(self.reflectance, polygons, color, shift=_SHIFT)
         kelvin = self.heat.centikelvin(material)
         cv2.fillPoly(self.temperature, polygons, kelvin, shift=_SHIFT)
-        cv2.fillPoly(self.numbers, polygons, number, shift=_SHIFT)
-
-    def _claim(self, polygons: list[NDArray[np.int32]], number: int) -> None:
         cv2.fillPoly(self.numbers, polygons, number, shift=_SHIFT)
 
     def _roughen(self, low: Floats, high: Floats, number: int, texture: int) -> None:
