@@ -172,17 +172,20 @@ MFNET = _table(
     "mfnet",
     [
         ("background", (0, 0, 0)),
-        ("car", (64, 0, 128)),
-        ("person", (64, 64, 0)),
-        ("bike", (0, 128, 192)),
-        ("curve", (0, 0, 192)),
-        ("car_stop", (128, 128, 0)),
-        ("guardrail", (64, 64, 128)),
-        ("color_cone", (192, 128, 128)),
-        ("bump", (192, 64, 0)),
+        ("car", (66, 133, 244)),
+        ("person", (234, 51, 35)),
+        ("bike", (251, 188, 5)),
+        ("curve", (170, 70, 230)),
+        ("car_stop", (0, 200, 170)),
+        ("guardrail", (165, 110, 60)),
+        ("color_cone", (255, 120, 0)),
+        ("bump", (150, 220, 50)),
     ],
 )
-"""MFNet (Ha et al., IROS 2017) and MSRS; 'background' is everything unlabelled, road included."""
+"""MFNet (Ha et al., IROS 2017) and MSRS; 'background' is everything unlabelled, road included.
+
+The colours are ours: several of the data set's own are nearly black or hard to tell apart.
+"""
 
 FMB = _table(
     "fmb",

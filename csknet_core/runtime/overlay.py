@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from csknet_core.classes import ClassTable
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Class tables follow their data sets' colours, some nearly black; a floor keeps them visible.
-_DARKEST = 96
 
 
 def colorize(labels: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
@@ -60,7 +58,7 @@ def draw_overlay(
     size = (labels.shape[1], labels.shape[0])
     if picture.shape[:2] != labels.shape:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    colors = _visible_palette(classes)[labels]
+    colors = colorize(labels, classes)
     blended = cv2.addWeighted(picture, 1 - alpha, colors, alpha, 0)
     shown = ((labels > 0) & (labels < len(classes))).astype(np.uint8)
     overlay = np.where(shown[..., None], blended, picture).astype(np.uint8, copy=False)
@@ -71,22 +69,13 @@ def draw_overlay(
 
 def draw_legend(classes: ClassTable, width: int = 160) -> NDArray[np.uint8]:
     """Return a legend of all classes but the first, (22 * n, width, 3) uint8 RGB."""
-    palette = _visible_palette(classes)
     legend = np.full((22 * (len(classes) - 1), width, 3), 24, np.uint8)
     for row, class_id in enumerate(range(1, len(classes))):
         top = 22 * row
-        legend[top + 4 : top + 18, 6:26] = palette[class_id]
+        legend[top + 4 : top + 18, 6:26] = classes.palette[class_id]
         name = classes.names[class_id]
         cv2.putText(legend, name, (34, top + 16), _FONT, 0.45, (235,) * 3, 1, cv2.LINE_AA)
     return legend
-
-
-def _visible_palette(classes: ClassTable) -> NDArray[np.uint8]:
-    """Return the palette with every class's brightest channel raised to at least a floor."""
-    palette = classes.palette.astype(np.float32)
-    brightest = palette.max(1, keepdims=True)
-    factor = np.where(brightest > 0, np.maximum(1, 2 * _DARKEST / np.maximum(brightest, 1)), 1)
-    return np.clip(palette * factor, 0, 255).astype(np.uint8)
 
 
 def _write_banner(picture: NDArray[np.uint8], text: str) -> None:

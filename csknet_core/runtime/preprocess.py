@@ -121,7 +121,8 @@ class ThermalNormalizer:
             return settings.minimum, settings.maximum
         if image.dtype == np.uint8:
             return 0.0, 255.0
-        live = image[::_SUBSAMPLE, ::_SUBSAMPLE].ravel()
+        first_row, first_column = ((min(_SUBSAMPLE, side) - 1) // 2 for side in image.shape)
+        live = image[first_row::_SUBSAMPLE, first_column::_SUBSAMPLE].ravel()
         live = live[np.isfinite(live)] if image.dtype == np.float32 else live[live > 0]
         if not live.size:
             raise ImageError("thermal image has no live pixel (all NaN or zero)")

@@ -51,7 +51,7 @@ def test_samples_without_exchange_give_the_single_modality_answers(network, imag
     fused = network(*images)
     optical = network.forward_single(Modality.OPTICAL, images[0])
     thermal = network.forward_single(Modality.THERMAL, images[1])
-    close = dict(rtol=1e-4, atol=1e-4)
+    close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(logits.optical[1], optical[1], **close)
     torch.testing.assert_close(logits.thermal[1], thermal[1], **close)
     torch.testing.assert_close(logits.fused[0], fused.fused[0], **close)
