@@ -24,14 +24,14 @@ class Face(NamedTuple):
 
     Attributes:
         start: index of the first vertex.
-        count: vertices per polygon.
+        corners: vertices per polygon.
         polygons: number of polygons, stored one after the other.
         material: what they are made of; None marks pixels as the object's and shows nothing.
         cull: skip polygons seen from behind (corners run clockwise when seen from the front).
     """
 
     start: int
-    count: int
+    corners: int
     polygons: int
     material: Material | None
     cull: bool = True
@@ -87,8 +87,8 @@ class Canvas:
                 return
             corners = _fixed(pixels)
             for face in mesh.faces:
-                block = corners[face.start : face.start + face.count * face.polygons]
-                self._fill(block.reshape(face.polygons, face.count, 2), face, number)
+                block = corners[face.start : face.start + face.corners * face.polygons]
+                self._fill(block.reshape(face.polygons, face.corners, 2), face, number)
         else:
             if points[:, 2].max() < NEAR_M:
                 return
@@ -100,8 +100,8 @@ class Canvas:
         self, points: Floats, faces: Sequence[Face], number: int
     ) -> tuple[Floats, Floats]:
         for face in faces:
-            block = points[face.start : face.start + face.count * face.polygons]
-            for polygon in block.reshape(face.polygons, face.count, 3):
+            block = points[face.start : face.start + face.corners * face.polygons]
+            for polygon in block.reshape(face.polygons, face.corners, 3):
                 clipped = clip_near(polygon)
                 if len(clipped) >= 3:
                     corners = _fixed(self.camera.to_pixels(clipped))
@@ -129,7 +129,7 @@ class Canvas:
         if right - left < 6 or bottom - top < 6:
             return
         region = (slice(top, bottom), slice(left, right))
-        mask = cv2.compare(self.numbers[region], number, cv2.CMP_EQ)
+        mask = (self.numbers[region] == number).view(np.uint8)
         light, warmth = texture_tiles()
         size = (right - left, bottom - top)
         tile = cv2.resize(light[texture % len(light)], size, interpolation=cv2.INTER_LINEAR)
@@ -138,33 +138,6 @@ class Canvas:
         tile16 = cv2.resize(warmth[texture % len(warmth)], size, interpolation=cv2.INTER_LINEAR)
         kelvin = self.temperature[region]
         cv2.add(kelvin, tile16, dst=kelvin, mask=mask)
-
-    def paste(
-        self,
-        sprite: NDArray[np.uint8],
-        box: tuple[float, float, float, float],
-        material: Material,
-        number: int,
-    ) -> None:
-        """Paste a sprite (h, w, 4) uint8, RGB and coverage, over a box (left, top, right, bottom).
-
-        Its temperature is the material's, a little warmer where the sprite is brighter.
-        """
-        x0, y0, x1, y1 = (round(v) for v in box)
-        left, top = max(x0, 0), max(y0, 0)
-        right, bottom = min(x1, self.camera.width), min(y1, self.camera.height)
-        if right - left < 1 or bottom - top < 1:
-            return
-        scale_x, scale_y = (x1 - x0) / sprite.shape[1], (y1 - y0) / sprite.shape[0]
-        matrix = np.array([(scale_x, 0, x0 - left), (0, scale_y, y0 - top)])
-        part = cv2.warpAffine(sprite, matrix, (right - left, bottom - top))
-        mask = cv2.compare(part[..., 3], 110, cv2.CMP_GT)
-        region = (slice(top, bottom), slice(left, right))
-        part[..., 3] = 0
-        cv2.copyTo(part, mask, self.reflectance[region])
-        kelvin = part[..., 1].astype(np.uint16) + (self.heat.centikelvin(material) - 60)
-        cv2.copyTo(kelvin, mask, self.temperature[region])
-        self.numbers[region][mask > 0] = number
 
 
 def _fixed(pixels: Floats) -> NDArray[np.int32]:

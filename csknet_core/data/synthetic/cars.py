@@ -115,6 +115,7 @@ def _add_glass(
         return z0 + (z1 - z0) * share if rear else z3 + (z2 - z3) * share
 
     for side in (-1.0, 1.0):
+
         def at(z: float, y: float, side: float = side) -> tuple[float, float, float]:
             return (side * (wide - taper * (y - y0) + 0.01), y, z)
 
@@ -180,7 +181,11 @@ def _add_wheels(builder: MeshBuilder, body: _Body) -> None:
             turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)[:: -int(side)]
             for scale, material in ((1.0, tyre), (0.58, hub)):
                 points = [
-                    (x, radius + scale * radius * float(np.sin(a)), z + scale * radius * float(np.cos(a)))
+                    (
+                        x,
+                        radius + scale * radius * float(np.sin(a)),
+                        z + scale * radius * float(np.cos(a)),
+                    )
                     for a in turn
                 ]
                 builder.polygon(points, material)

@@ -100,7 +100,9 @@ def bump_mesh(rng: np.random.Generator, half_width: float) -> Mesh:
     builder = MeshBuilder()
     depth, height = rng.uniform(0.35, 0.7), rng.uniform(0.04, 0.08)
     stripe = rng.uniform(0.35, 0.7)
-    paints = ((206, 168, 30), (30, 30, 32)) if rng.random() < 0.7 else ((160, 60, 50), (150, 54, 46))
+    paints = (
+        ((206, 168, 30), (30, 30, 32)) if rng.random() < 0.7 else ((160, 60, 50), (150, 54, 46))
+    )
     x, index = -half_width, 0
     while x < half_width:
         wide = min(stripe, half_width - x)

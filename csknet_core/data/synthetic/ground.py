@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.data.synthetic.camera import Camera
 from csknet_core.data.synthetic.canvas import Canvas
 from csknet_core.data.synthetic.climate import Color, Material
 from csknet_core.data.synthetic.shapes import pick_color
@@ -117,9 +116,7 @@ class Ground:
         if rng.random() < 0.5:
             self._glyph(rng, texture, color)
 
-    def _cross_walk(
-        self, rng: np.random.Generator, texture: Bytes, color: tuple[int, ...]
-    ) -> None:
+    def _cross_walk(self, rng: np.random.Generator, texture: Bytes, color: tuple[int, ...]) -> None:
         start = int(rng.uniform(6, 28) * _PIXELS_PER_M)
         stop = start + int(rng.uniform(2.5, 4) * _PIXELS_PER_M)
         x = -self.layout.road + 0.5
@@ -148,7 +145,9 @@ class Ground:
             if rng.random() < 0.5:
                 cv2.ellipse(texture, center, radii, 0, 0, 360, color, -1)
             else:
-                cv2.rectangle(texture, center, (center[0] + radii[0], center[1] + radii[1]), color, -1)
+                cv2.rectangle(
+                    texture, center, (center[0] + radii[0], center[1] + radii[1]), color, -1
+                )
 
     @staticmethod
     def _shrunk(texture: Bytes, factor: int) -> Bytes:
@@ -195,9 +194,7 @@ class Ground:
         camera, heat = canvas.camera, canvas.heat
         origin = math.floor((camera.position[2] - 10.0) / PERIOD_M) * PERIOD_M
         step = 1.0 / _PIXELS_PER_M
-        to_ground = np.array(
-            [(step, 0, -_HALF_WIDTH_M), (0, step * factor, origin), (0, 0, 1)]
-        )
+        to_ground = np.array([(step, 0, -_HALF_WIDTH_M), (0, step * factor, origin), (0, 0, 1)])
         to_band = np.array([(1, 0, 0), (0, 1, -start), (0, 0, 1.0)])
         matrix = to_band @ camera.ground_homography() @ to_ground
         size = (camera.width, stop - start)

@@ -60,16 +60,19 @@ class Person:
         if self.bag:
             bag = shaded(self.legs._replace(body=0.05), 0.8)
             side = shoulder * (1.1 if sideways > 0.5 else 0.6)
-            box = [(-side, 0.5 * h), (-side, 0.74 * h), (side * 0.2, 0.74 * h), (side * 0.2, 0.5 * h)]
+            box = [
+                (-side, 0.5 * h),
+                (-side, 0.74 * h),
+                (side * 0.2, 0.74 * h),
+                (side * 0.2, 0.5 * h),
+            ]
             builder.polygon([(x, y, 0.0) for x, y in box], bag, cull=False)
         _add_oval(builder, (0.0, 0.865 * h), (0.03 * h, 0.05 * h), self.skin)
         _add_oval(builder, (0.0, 0.93 * h), (0.052 * h, 0.07 * h), self.skin)
         _add_oval(builder, (0.0, 0.965 * h), (0.055 * h, 0.04 * h), self.hair)
         return builder.build()
 
-    def _add_legs(
-        self, builder: MeshBuilder, h: float, g: float, step: float, lift: float
-    ) -> None:
+    def _add_legs(self, builder: MeshBuilder, h: float, g: float, step: float, lift: float) -> None:
         wide = 0.042 * h * g
         for side, reach, raised in ((-1.0, step, lift), (1.0, -step, 0.0)):
             hip = side * 0.045 * h * g
@@ -99,7 +102,10 @@ class Person:
 
 
 def _add_oval(
-    builder: MeshBuilder, center: tuple[float, float], radii: tuple[float, float], material: Material
+    builder: MeshBuilder,
+    center: tuple[float, float],
+    radii: tuple[float, float],
+    material: Material,
 ) -> None:
     turn = [2 * math.pi * k / 10 for k in range(10)]
     (cx, cy), (rx, ry) = center, radii

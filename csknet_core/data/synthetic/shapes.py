@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from csknet_core.data.synthetic.camera import Floats
 from csknet_core.data.synthetic.canvas import Face, Mesh
 from csknet_core.data.synthetic.climate import Color, Material
 

@@ -1,0 +1,207 @@
+"""Image messages to arrays and back; the only file that knows encodings.
+
+The encodings cameras really send are views or one copy of the message's bytes, checked here for
+truncation, row padding and byte order. Everything else (Bayer, YUV, ...) goes to cv_bridge where
+the ROS installation has a working one, else to rosbags-image. cv_bridge is not used for the rest
+because its binary breaks under NumPy 2, which must not take the node down.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.errors import ImageError
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""Images with more pixels are refused before anything is allocated for them."""
+
+
+class _Layout(NamedTuple):
+    dtype: type[np.generic]
+    channels: int
+
+
+_LAYOUTS = {
+    "mono8": _Layout(np.uint8, 1),
+    "8UC1": _Layout(np.uint8, 1),
+    "mono16": _Layout(np.uint16, 1),
+    "16UC1": _Layout(np.uint16, 1),
+    "32FC1": _Layout(np.float32, 1),
+    "rgb8": _Layout(np.uint8, 3),
+    "bgr8": _Layout(np.uint8, 3),
+    "8UC3": _Layout(np.uint8, 3),
+    "rgba8": _Layout(np.uint8, 4),
+    "bgra8": _Layout(np.uint8, 4),
+}
+_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "8UC3": cv2.COLOR_BGR2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+    "8UC1": cv2.COLOR_GRAY2RGB,
+}
+_COLOR_CURE = "publish rgb8, bgr8, rgba8, bgra8 or mono8"
+_THERMAL_CURE = "publish mono8, mono16, 16UC1 or 32FC1"
+
+
+def optical_from_message(message: Any) -> NDArray[np.uint8]:
+    """Return the image of a `sensor_msgs/Image` as (H, W, 3) uint8 RGB.
+
+    The array may be a read-only view of the message.
+
+    Raises:
+        ImageError: the message is truncated, empty, too large, or of an unusable encoding.
+    """
+    encoding = message.encoding
+    if encoding == "rgb8":
+        return _view(message)
+    if encoding in _TO_RGB:
+        return cv2.cvtColor(_view(message), _TO_RGB[encoding]).astype(np.uint8, copy=False)
+    if encoding in _LAYOUTS:
+        raise ImageError(f"encoding '{encoding}' is no colour image; {_COLOR_CURE}")
+    return _convert_elsewhere(message)
+
+
+def thermal_from_message(message: Any) -> NDArray[Any]:
+    """Return the image of a `sensor_msgs/Image` as (H, W) uint8, uint16 or float32.
+
+    Colour images whose channels are equal (a driver that shows grey as colour) are accepted. The
+    array may be a read-only view of the message.
+
+    Raises:
+        ImageError: the message is truncated, empty, too large, or of an unusable encoding.
+    """
+    encoding = message.encoding
+    layout = _LAYOUTS.get(encoding)
+    if layout is None:
+        raise ImageError(f"encoding '{encoding}' is no thermal image; {_THERMAL_CURE}")
+    image = _view(message)
+    if layout.channels == 1:
+        return image
+    first = image[..., 0]
+    if not (np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])):
+        raise ImageError(
+            f"encoding '{encoding}' holds false colours, not temperatures; {_THERMAL_CURE}"
+        )
+    return np.ascontiguousarray(first)
+
+
+def labels_from_message(message: Any) -> NDArray[np.uint8]:
+    """Return a label map or confidence message (mono8) as (H, W) uint8.
+
+    Raises:
+        ImageError: the message is not a whole mono8 image.
+    """
+    if message.encoding not in ("mono8", "8UC1"):
+        raise ImageError(f"encoding '{message.encoding}' is no label map; publish mono8")
+    return _view(message)
+
+
+def fill_message(message: Any, image: NDArray[Any], encoding: str) -> None:
+    """Put an array into a `sensor_msgs/Image`, without touching its header.
+
+    Args:
+        message: the message.
+        image: (H, W) or (H, W, C) array whose type and channels are the encoding's.
+        encoding: one of mono8, mono16, 16UC1, 32FC1, rgb8, bgr8, rgba8, bgra8.
+
+    Raises:
+        ImageError: the array does not fit the encoding.
+    """
+    layout = _LAYOUTS[encoding]
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if image.dtype != layout.dtype or channels != layout.channels:
+        raise ImageError(f"array {image.shape} {image.dtype} is not {encoding}")
+    image = np.ascontiguousarray(image)
+    message.height, message.width = image.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = int(sys.byteorder == "big")
+    message.step = image.shape[1] * channels * image.itemsize
+    # Lists or bytes would be copied element by element (rosidl_python issue 156).
+    data = array("B")
+    data.frombytes(memoryview(image).cast("B"))
+    message.data = data
+
+
+def _view(message: Any) -> NDArray[Any]:
+    """Return the message's pixels as (H, W) or (H, W, C), a view where the layout allows it."""
+    layout = _LAYOUTS[message.encoding]
+    dtype = np.dtype(layout.dtype)
+    height, width = message.height, message.width
+    row = width * layout.channels * dtype.itemsize
+    _check_size(message, row)
+    step = message.step or row
+    flat = np.frombuffer(message.data, np.uint8)
+    if dtype.itemsize > 1 and bool(message.is_bigendian) != (sys.byteorder == "big"):
+        dtype = dtype.newbyteorder()
+    if step == row:
+        pixels = flat[: height * row].view(dtype)
+    else:
+        # The last row may come without its padding.
+        padded = flat
+        if flat.size < height * step:
+            padded = np.zeros(height * step, np.uint8)
+            padded[: flat.size] = flat
+        rows = padded[: height * step].reshape(height, step)[:, :row]
+        pixels = np.ascontiguousarray(rows).reshape(-1).view(dtype)
+    pixels = pixels.astype(layout.dtype, copy=False)
+    shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
+    return pixels.reshape(shape)
+
+
+def _check_size(message: Any, row: int) -> None:
+    height, width, step = message.height, message.width, message.step
+    if not height or not width:
+        raise ImageError(f"image is {width}x{height} pixels; the driver sent it empty")
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"image is {width}x{height} pixels, more than {MAX_PIXELS} in all")
+    if step and step < row:
+        raise ImageError(f"step is {step} bytes, but a row of {width} pixels needs {row}")
+    needed = (height - 1) * (step or row) + row
+    if len(message.data) < needed:
+        raise ImageError(
+            f"data is cut short: {len(message.data)} bytes, {width}x{height} "
+            f"{message.encoding} needs {needed}"
+        )
+
+
+def _convert_elsewhere(message: Any) -> NDArray[np.uint8]:
+    """Decode an encoding this file does not know with a library that does."""
+    if not message.height or not message.width or not len(message.data):
+        raise ImageError("image is empty; the driver sent no pixels")
+    if message.height * message.width > MAX_PIXELS:
+        raise ImageError(f"image is {message.width}x{message.height} pixels; too large")
+    for convert in _converters():
+        try:
+            image = convert(message)
+        except Exception:
+            # Both libraries raise many kinds of errors for encodings they do not know.
+            continue
+        if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+            return image
+    raise ImageError(f"encoding '{message.encoding}' is not supported; {_COLOR_CURE}")
+
+
+def _converters() -> list[Callable[[Any], NDArray[Any]]]:
+    converters: list[Callable[[Any], NDArray[Any]]] = []
+    try:
+        bridge = importlib.import_module("cv_bridge").CvBridge()
+        converters.append(lambda message: bridge.imgmsg_to_cv2(message, "rgb8"))
+    except Exception:
+        # An installed cv_bridge whose binary does not fit this NumPy raises anything.
+        bridge = None
+    try:
+        rosbags_image = importlib.import_module("rosbags.image")
+        converters.append(lambda message: rosbags_image.message_to_cvimage(message, "rgb8"))
+    except ImportError:
+        pass
+    return converters

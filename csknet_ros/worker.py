@@ -1,0 +1,114 @@
+"""One worker thread: keeps the synchroniser's deadlines and runs the newest decided frame."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic
+
+from csknet_ros.frames import FrameSet, T
+
+_IDLE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """A decided frame and when it was put into the mailbox (monotonic nanoseconds)."""
+
+    frame: FrameSet[T]
+    decided_ns: int
+
+
+class Worker(Generic[T]):
+    """Runs `handle` on the newest frame put into its mailbox of one.
+
+    An older frame that has not been started when a newer one comes is handed to `supersede`
+    instead: work never queues up, and no frame vanishes without a word. Between frames the worker
+    calls `poll` at the time it last returned, so that waiting frames are decided on time.
+
+    Args:
+        handle: does the work; an exception in it goes to `fail` and does not stop the worker.
+        supersede: told of frames replaced before they were started.
+        fail: told of exceptions.
+        poll: decides overdue frames, returns the next deadline (monotonic ns) or None.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Job[T]], None],
+        supersede: Callable[[Job[T]], None],
+        fail: Callable[[Job[T], Exception], None],
+        poll: Callable[[], int | None],
+    ) -> None:
+        self._handle = handle
+        self._supersede = supersede
+        self._fail = fail
+        self._poll = poll
+        self._wake = threading.Condition()
+        self._mailbox: Job[T] | None = None
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="csknet-worker", daemon=True)
+        self._thread.start()
+
+    def put(self, frame: FrameSet[T]) -> None:
+        """Hand over a decided frame; never blocks on work in progress."""
+        job = Job(frame, time.monotonic_ns())
+        with self._wake:
+            replaced, self._mailbox = self._mailbox, job
+            self._wake.notify()
+        if replaced is not None:
+            self._supersede(replaced)
+
+    def nudge(self) -> None:
+        """Make the worker look at its deadlines again, after a message has come in."""
+        with self._wake:
+            self._wake.notify()
+
+    def stop(self, timeout_s: float = 10.0) -> Job[T] | None:
+        """Stop after the work in progress; return the frame left unstarted, if any.
+
+        Raises:
+            TimeoutError: the work in progress does not end in time.
+        """
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                raise TimeoutError(f"inference did not end within {timeout_s:.0f} s")
+            self._thread = None
+        left, self._mailbox = self._mailbox, None
+        return left
+
+    def _run(self) -> None:
+        while True:
+            deadline = self._poll()
+            job = self._take(deadline)
+            if self._stopping:
+                if job is not None:
+                    self._mailbox = job
+                return
+            if job is not None:
+                try:
+                    self._handle(job)
+                except Exception as error:
+                    self._fail(job, error)
+
+    def _take(self, deadline_ns: int | None) -> Job[T] | None:
+        """Return the mailbox's frame, or None when a deadline has come or a message came in."""
+        with self._wake:
+            if self._mailbox is None and not self._stopping:
+                wait = _IDLE_S
+                if deadline_ns is not None:
+                    wait = max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)
+                self._wake.wait(min(wait, _IDLE_S))
+            job, self._mailbox = self._mailbox, None
+            return job
