@@ -128,7 +128,7 @@ def fill_message(message: Any, image: NDArray[Any], encoding: str) -> None:
     message.step = image.shape[1] * channels * image.itemsize
     # Lists or bytes would be copied element by element (rosidl_python issue 156).
     data = array("B")
-    data.frombytes(memoryview(image).cast("B"))
+    data.frombytes(memoryview(image).cast("B"))  # type: ignore[arg-type]
     message.data = data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -87,7 +88,7 @@ def cone_mesh(rng: np.random.Generator) -> Mesh:
     low, top = 0.2 * height + 0.06, 0.03
     builder.box((0.0, 0.0, 0.0), (2.3 * low, 0.05, 2.3 * low), shaded(body, 0.8))
     levels = [0.0, 0.3, 0.5, 0.68, 0.82, 1.0]
-    for index, (start, end) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for index, (start, end) in enumerate(itertools.pairwise(levels)):
         wide0, wide1 = low + (top - low) * start, low + (top - low) * end
         y0, y1 = 0.04 + height * start, 0.04 + height * end
         piece: list[Point] = [(-wide0, y0, 0), (-wide1, y1, 0), (wide1, y1, 0), (wide0, y0, 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from csknet_core.data.synthetic.canvas import Canvas
 from csknet_core.data.synthetic.climate import Color, Material
 from csknet_core.data.synthetic.shapes import pick_color
 
-Bytes = NDArray[np.uint8]
+Bytes = NDArray[Any]
 
 PERIOD_M = 36.0
 """The texture repeats after this length of street."""
@@ -126,7 +127,7 @@ class Ground:
 
     def _glyph(self, rng: np.random.Generator, texture: Bytes, color: tuple[int, ...]) -> None:
         side = 34
-        glyph = np.zeros((side, side), np.uint8)
+        glyph: Bytes = np.zeros((side, side), np.uint8)
         text = ("30", "P", "X", "20", "A", "S")[int(rng.integers(6))]
         cv2.putText(glyph, text, (0, side - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.85, 255, 4)
         # A camera looking along +z sees growing rows farther away, so the text goes in upside down.
@@ -145,9 +146,8 @@ class Ground:
             if rng.random() < 0.5:
                 cv2.ellipse(texture, center, radii, 0, 0, 360, color, -1)
             else:
-                cv2.rectangle(
-                    texture, center, (center[0] + radii[0], center[1] + radii[1]), color, -1
-                )
+                far = (center[0] + radii[0], center[1] + radii[1])
+                cv2.rectangle(texture, center, far, color, -1)
 
     @staticmethod
     def _shrunk(texture: Bytes, factor: int) -> Bytes:
@@ -199,7 +199,7 @@ class Ground:
         matrix = to_band @ camera.ground_homography() @ to_ground
         size = (camera.width, stop - start)
         warped = cv2.warpPerspective(mip, matrix, size, borderMode=cv2.BORDER_CONSTANT)
-        mask = cv2.compare(warped[..., 3], 0, cv2.CMP_GT)
+        mask = (warped[..., 3] > 0).view(np.uint8)
         cold = heat.centikelvin(Material((0, 0, 0), 0.0))
         warm = heat.centikelvin(Material((0, 0, 0), 1.0))
         table = np.linspace(cold, warm, 256).astype(np.uint16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ class Sensors:
             local = np.array(canvas.local_light, np.float32)[canvas.numbers]
             local += _headlight(height, width) * np.float32(self.headlight * lamps)
             light = light + local
-        rgb = canvas.reflectance[..., :3].astype(np.float32)
+        rgb: NDArray[Any] = canvas.reflectance[..., :3].astype(np.float32)
         rgb *= (light * np.float32(self.gain))[..., None]
         rgb *= self.tint
         glow = np.float32(0.6 * lamps + 0.3 * brightness + 0.01)
@@ -67,7 +68,7 @@ class Sensors:
     ) -> NDArray[np.uint16]:
         """Expose the thermal image (H, W) uint16, centikelvin."""
         height, width = canvas.temperature.shape
-        kelvin = canvas.temperature.astype(np.float32)
+        kelvin: NDArray[Any] = canvas.temperature.astype(np.float32)
         kelvin = cv2.GaussianBlur(kelvin, (0, 0), self.thermal_blur * max(width / 640, 0.5))
         kelvin += _noise_crop(rng, height, width) * np.float32(self.thermal_noise)
         kelvin += _columns(width) * np.float32(self.fixed_pattern)

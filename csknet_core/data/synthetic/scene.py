@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +185,9 @@ class Scene:
                 self.things.append(self._thing(rng, _BUMP, 0.0, z, mesh=bump))
                 z += rng.uniform(14.0, 34.0)
 
-    def _thing(self, rng: np.random.Generator, class_id: int, x: float, z: float, **more) -> Thing:  # type: ignore[no-untyped-def]
+    def _thing(
+        self, rng: np.random.Generator, class_id: int, x: float, z: float, **more: Any
+    ) -> Thing:
         return Thing(
             class_id,
             x,
@@ -238,7 +241,7 @@ class Scene:
         mesh = car_mesh(rng, running=bool(rng.random() < 0.25))
         self.things.append(self._thing(rng, _CAR, x, z, mesh=mesh, heading=heading))
 
-    def _add_moving_car(self, rng: np.random.Generator, z: float) -> None:
+    def _add_moving_car(self, rng: np.random.Generator, _: float) -> None:
         meeting_s = rng.uniform(0, max(self.duration_s, 0.1))
         if rng.random() < 0.6:
             speed, heading, x = -rng.uniform(3, 8), math.pi, -self.layout.road * 0.45
@@ -252,7 +255,6 @@ class Scene:
         self.things.append(
             self._thing(rng, _CAR, x, start, mesh=mesh, heading=heading, speed=(0.0, speed))
         )
-        del z
 
     def _add_person(self, rng: np.random.Generator, z: float) -> None:
         for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):

@@ -83,9 +83,9 @@ class MeshBuilder:
         bx, by, bz = end
         half = thickness / 2
         if abs(by - ay) > max(abs(bx - ax), abs(bz - az)):
-            offsets = ((half, 0.0, 0.0), (0.0, 0.0, half))
+            offsets = [(half, 0.0, 0.0), (0.0, 0.0, half)]
         else:
-            offsets = ((0.0, half, 0.0),) * 1
+            offsets = [(0.0, half, 0.0)]
         for dx, dy, dz in offsets:
             strip = [
                 (ax - dx, ay - dy, az - dz),

@@ -1,0 +1,123 @@
+"""What the node reports about itself once a second on /diagnostics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from csknet_core.modality import Mode
+from csknet_ros.frame_status import FrameStatus
+from csknet_ros.frames import DropReason
+from csknet_ros.synchronizer import SyncHealth, SyncState
+
+_WINDOW_S = 5.0
+
+_CURES = {
+    DropReason.ZERO_STAMP: "the camera driver must fill header.stamp",
+    DropReason.DUPLICATE_STAMP: "two publishers on one topic, or a driver that repeats stamps",
+    DropReason.OUT_OF_ORDER: "stamps run backwards; check the driver's clock",
+    DropReason.SUPERSEDED: "frames come faster than inference; lower the rate or the input size",
+    DropReason.BAD_IMAGE: "messages cannot be decoded; see the log for the reason",
+    DropReason.NO_USABLE_MODALITY: "neither camera shows anything; check both",
+    DropReason.ENGINE_ERROR: "inference fails; see the log for the reason",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One frame's end: when (monotonic seconds) and what."""
+
+    time_s: float
+    status: FrameStatus
+
+
+class Statistics:
+    """Counts all frames and remembers the last seconds. Any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: deque[Outcome] = deque(maxlen=2000)
+        self._modes: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter()
+        self._mode = ""
+
+    def add(self, status: FrameStatus) -> None:
+        """Count one frame."""
+        with self._lock:
+            self._recent.append(Outcome(time.monotonic(), status))
+            if status.answered:
+                self._modes[status.mode] += 1
+                self._mode = f"{status.mode} ({status.reason})"
+            else:
+                self._drops[status.reason] += 1
+
+    def report(self, health: SyncHealth | None, engine: str, active: bool) -> DiagnosticStatus:
+        """Summarise the last seconds in one status, with what to do where something is wrong."""
+        with self._lock:
+            horizon = time.monotonic() - _WINDOW_S
+            recent = [entry.status for entry in self._recent if entry.time_s >= horizon]
+            modes, drops, mode = dict(self._modes), dict(self._drops), self._mode
+        answered = [status for status in recent if status.answered]
+        values: dict[str, object] = {
+            "mode": mode or "none yet",
+            "device": engine,
+            "frames_per_second": f"{len(answered) / _WINDOW_S:.1f}",
+        }
+        if answered:
+            for key, share in (("p50", 50), ("p95", 95)):
+                total = np.percentile([status.total_ms for status in answered], share)
+                values[f"latency_{key}_ms"] = f"{total:.1f}"
+            inference = np.percentile([status.inference_ms for status in answered], 50)
+            values["inference_p50_ms"] = f"{inference:.1f}"
+        values.update({f"answered_{name}": count for name, count in modes.items()})
+        values.update({f"dropped_{name}": count for name, count in drops.items()})
+        if health is not None:
+            values.update(_sync_values(health))
+        level, message = _judge(recent, health, active)
+        return DiagnosticStatus(
+            level=level,
+            name="csknet: segmentation",
+            message=message,
+            hardware_id=engine,
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+
+
+def _sync_values(health: SyncHealth) -> dict[str, object]:
+    values: dict[str, object] = {"sync_state": health.state.value, "sync_matched": health.matched}
+    for modality, count in health.received.items():
+        values[f"received_{modality.value}"] = count
+    for reason, count in health.alone.items():
+        values[f"alone_{reason.value}"] = count
+    if health.stamp_difference_ns is not None:
+        values["stamp_difference_ms"] = f"{health.stamp_difference_ns / 1e6:.1f}"
+    values["clock_jumps"] = health.clock_jumps
+    values["optical_unused"] = health.optical_unused
+    return values
+
+
+def _judge(recent: list[FrameStatus], health: SyncHealth | None, active: bool) -> tuple[bytes, str]:
+    """Return level and message: the worst thing of the last seconds, and its cure."""
+    if not active:
+        return DiagnosticStatus.OK, "not active"
+    drops = Counter(status.reason for status in recent if not status.answered)
+    if drops[DropReason.ENGINE_ERROR.value]:
+        return DiagnosticStatus.ERROR, f"engine_error: {_CURES[DropReason.ENGINE_ERROR]}"
+    if not recent:
+        return DiagnosticStatus.WARN, "no frames; check that the thermal camera publishes"
+    for reason, cure in _CURES.items():
+        if drops[reason.value]:
+            return DiagnosticStatus.WARN, f"{drops[reason.value]} frames {reason.value}: {cure}"
+    if health is not None and health.state is not SyncState.OK:
+        lost = health.state.value
+        return DiagnosticStatus.WARN, f"{lost}: answering with the other camera alone"
+    fallback = [s for s in recent if s.answered and s.mode != Mode.FUSED.value]
+    if fallback:
+        last = fallback[-1]
+        return DiagnosticStatus.WARN, f"{last.mode}: {last.reason}"
+    return DiagnosticStatus.OK, "fused"

@@ -1,0 +1,121 @@
+"""The node's camera subscriptions, and what to tell the user when nothing comes in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from csknet_core.modality import Modality
+
+SILENCE_S = 5.0
+_TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
+_FASTDDS_CURE = (
+    "if frames are missing, Fast DDS may be dropping large images: export "
+    "FASTRTPS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
+)
+
+
+class Inputs:
+    """Subscriptions to both cameras while the node is active.
+
+    Args:
+        node: subscribes in its name.
+        on_image: called with every image message, in the executor's thread.
+        reliability: "best_effort" or "reliable".
+        depth: QoS history depth.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        on_image: Callable[[Modality, Any], None],
+        reliability: str,
+        depth: int,
+    ) -> None:
+        self._node = node
+        self._on_image = on_image
+        self._reliability = reliability
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
+        now = time.monotonic()
+        self._last_seen = dict.fromkeys(Modality, now)
+        self._last_warned = dict.fromkeys(Modality, 0.0)
+        self._camera_info: CameraInfo | None = None
+        self._subscriptions = [
+            node.create_subscription(
+                Image,
+                topic,
+                lambda message, modality=modality: self._receive(modality, message),
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=lambda event, topic=topic: self._warn_qos(topic)
+                ),
+            )
+            for modality, topic in _TOPICS.items()
+        ]
+        self._subscriptions.append(
+            node.create_subscription(
+                CameraInfo, "thermal/camera_info", self._receive_camera_info, qos
+            )
+        )
+
+    @property
+    def camera_info(self) -> CameraInfo | None:
+        """Intrinsics of the thermal camera, a fresh copy to fill in; None before any came."""
+        known = self._camera_info
+        if known is None:
+            return None
+        return CameraInfo(
+            height=known.height,
+            width=known.width,
+            distortion_model=known.distortion_model,
+            d=known.d,
+            k=known.k,
+            r=known.r,
+            p=known.p,
+            binning_x=known.binning_x,
+            binning_y=known.binning_y,
+            roi=known.roi,
+        )
+
+    def check_silence(self) -> None:
+        """Warn about every camera that has been silent for long, with topic, QoS and remedy."""
+        now = time.monotonic()
+        for modality, topic in _TOPICS.items():
+            quiet = now - self._last_seen[modality]
+            if quiet < SILENCE_S or now - self._last_warned[modality] < 2 * SILENCE_S:
+                continue
+            self._last_warned[modality] = now
+            resolved = self._node.resolve_topic_name(topic)
+            publishers = self._node.get_publishers_info_by_topic(resolved)
+            remedy = "nobody publishes it; start the camera or remap the topic"
+            if publishers:
+                offered = publishers[0].qos_profile.reliability.name.lower()
+                remedy = f"{len(publishers)} publisher(s), first one {offered}; {_FASTDDS_CURE}"
+            self._node.get_logger().warning(
+                f"nothing received for {quiet:.0f} s on {resolved} ({self._reliability}): {remedy}"
+            )
+
+    def close(self) -> None:
+        """Destroy the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _receive(self, modality: Modality, message: Any) -> None:
+        self._last_seen[modality] = time.monotonic()
+        self._on_image(modality, message)
+
+    def _receive_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _warn_qos(self, topic: str) -> None:
+        self._node.get_logger().warning(
+            f"a publisher of {self._node.resolve_topic_name(topic)} offers a QoS that "
+            f"'{self._reliability}' cannot receive; set the parameter input_reliability to "
+            "best_effort"
+        )

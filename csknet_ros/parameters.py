@@ -1,0 +1,255 @@
+"""The node's parameters: declared here once, with ranges, descriptions and validation.
+
+`config/segment.yaml` is made from this table by `python -m csknet_ros.parameters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from csknet_core.errors import ConfigError
+from csknet_core.modality import Mode
+from csknet_core.runtime.policy import PolicySettings
+from csknet_core.runtime.preprocess import ThermalSettings
+from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_ros.synchronizer import SyncSettings
+
+if TYPE_CHECKING:
+    from rcl_interfaces.msg import ParameterDescriptor
+
+Value = bool | int | float | str
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        name: dotted name.
+        default: its type is the parameter's.
+        description: one sentence, with the unit.
+        low, high: range of a number, inclusive.
+        choices: values of a text, if limited.
+        live: whether it may change while the node is configured.
+    """
+
+    name: str
+    default: Value
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = True
+
+
+_SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
+_MODES = ("", *(mode.value for mode in Mode))
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("autostart", True, "Configure and activate at start, without a lifecycle manager.",
+              live=False),
+    Parameter("weights", "", "Weights file, or name of shipped weights; empty takes the default.",
+              live=False),
+    Parameter("device", "auto", "Backend and device.", live=False,
+              choices=("auto", "cpu", "cuda", "onnx-cpu", "onnx-cuda", "torch-cpu", "torch-cuda")),
+    Parameter("input_height", 480, "Rows of the network input, a multiple of 32.", 32, 4096,
+              live=False),
+    Parameter("input_width", 640, "Columns of the network input, a multiple of 32.", 32, 4096,
+              live=False),
+    Parameter("threads", 0, "CPU threads per frame; 0 lets the backend choose.", 0, 256,
+              live=False),
+    Parameter("class_table", "", "Class table the weights must have: a name or a YAML file; empty "
+              "takes the weights' own.", live=False),
+    Parameter("input_reliability", "best_effort", "QoS reliability of the camera subscriptions.",
+              choices=("best_effort", "reliable"), live=False),
+    Parameter("input_depth", 5, "QoS history depth of the camera subscriptions.", 1, 100,
+              live=False),
+    Parameter("overlay_alpha", 0.55, "Opacity of the colours in the overlay.", 0.0, 1.0),
+    Parameter("sync.slop", _SYNC.slop_ns / 1e9, "Largest stamp difference of a pair, seconds.",
+              0.0, 0.9),
+    Parameter("sync.max_wait", _SYNC.max_wait_ns / 1e9,
+              "Longest a thermal frame waits for its partner, seconds.", 0.0, 5.0),
+    Parameter("sync.thermal_offset", 0.0, "Added to thermal stamps when comparing, seconds.",
+              -10.0, 10.0),
+    Parameter("sync.dropout_after", _SYNC.dropout_after,
+              "Misses in a row after which RGB counts as lost and nothing waits for it.", 1, 1000),
+    Parameter("sync.recover_after", _SYNC.recover_after,
+              "Matches in a row after which RGB counts as back.", 1, 1000),
+    Parameter("sync.thermal_timeout", _SYNC.thermal_timeout_ns / 1e9,
+              "Thermal silence after which RGB frames are answered alone, seconds.", 0.01, 60.0),
+    Parameter("sync.queue_size", _SYNC.queue_size, "Most frames held per camera.", 1, 1000),
+    Parameter("thermal.mode", _THERMAL.mode, "Range of raw values: by scene, or minimum..maximum.",
+              choices=("auto", "fixed")),
+    Parameter("thermal.minimum", _THERMAL.minimum, "Raw value shown as 0 in fixed mode.",
+              -1e6, 1e6),
+    Parameter("thermal.maximum", _THERMAL.maximum, "Raw value shown as 1 in fixed mode.",
+              -1e6, 1e6),
+    Parameter("thermal.low_percentile", _THERMAL.low_percentile,
+              "Percentile shown as 0 in auto mode.", 0.0, 100.0),
+    Parameter("thermal.high_percentile", _THERMAL.high_percentile,
+              "Percentile shown as 1 in auto mode.", 0.0, 100.0),
+    Parameter("thermal.minimum_span", _THERMAL.minimum_span,
+              "Smallest raw range stretched in auto mode; 0 takes 4 K in centikelvin or kelvin.",
+              0.0, 1e6),
+    Parameter("thermal.smoothing", _THERMAL.smoothing,
+              "Share of the old range kept at every frame in auto mode.", 0.0, 0.999),
+    Parameter("thermal.telemetry_rows", _THERMAL.telemetry_rows,
+              "Rows at the bottom of the thermal image that hold telemetry.", 0, 100),
+    Parameter("policy.force_mode", "", "Answer in this mode whenever its images are there.",
+              choices=_MODES),
+    Parameter("policy.dark_enter", _POLICY.optical_dark_enter,
+              "Mean luminance (0..1) below which RGB is too dark.", 0.0, 1.0),
+    Parameter("policy.dark_leave", _POLICY.optical_dark_leave,
+              "Mean luminance (0..1) above which RGB is bright enough again.", 0.0, 1.0),
+    Parameter("policy.saturated_enter", _POLICY.saturated_enter,
+              "Share of saturated pixels above which RGB is overexposed.", 0.0, 1.0),
+    Parameter("policy.saturated_leave", _POLICY.saturated_leave,
+              "Share of saturated pixels below which RGB is well exposed again.", 0.0, 1.0),
+    Parameter("policy.blank_contrast", _POLICY.blank_contrast,
+              "Luminance contrast (0..1) below which RGB shows nothing.", 0.0, 1.0),
+    Parameter("policy.frozen_after", _POLICY.frozen_after,
+              "Repeats of one image after which a camera counts as frozen; 0 turns it off.",
+              0, 1000),
+    Parameter("policy.hold", _POLICY.hold,
+              "Frames in a row that must agree before the verdict on a camera changes.", 1, 1000),
+)  # fmt: skip
+
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """The parameters in the form the node uses them in."""
+
+    segmenter: SegmenterSettings
+    sync: SyncSettings
+    overlay_alpha: float
+    input_reliability: str
+    input_depth: int
+
+
+def build_settings(values: Mapping[str, Value]) -> NodeSettings:
+    """Turn parameter values into settings.
+
+    Raises:
+        ConfigError: a value is not one of its choices, or values do not go together.
+    """
+    for name, value in values.items():
+        choices = BY_NAME[name].choices if name in BY_NAME else ()
+        if choices and value not in choices:
+            shown = ", ".join(repr(choice) for choice in choices)
+            raise ConfigError(f"parameter {name}: {value!r} is not one of {shown}")
+
+    def get(kind: Callable[[Any], Any], name: str) -> Any:
+        return kind(values.get(name, BY_NAME[name].default))
+
+    def nanoseconds(name: str) -> int:
+        return round(get(float, name) * _SECOND_NS)
+
+    sync = SyncSettings(
+        slop_ns=nanoseconds("sync.slop"),
+        max_wait_ns=nanoseconds("sync.max_wait"),
+        dropout_after=get(int, "sync.dropout_after"),
+        recover_after=get(int, "sync.recover_after"),
+        thermal_timeout_ns=nanoseconds("sync.thermal_timeout"),
+        offset_ns=nanoseconds("sync.thermal_offset"),
+        queue_size=get(int, "sync.queue_size"),
+    )
+    thermal = ThermalSettings(
+        mode=get(str, "thermal.mode"),
+        minimum=get(float, "thermal.minimum"),
+        maximum=get(float, "thermal.maximum"),
+        low_percentile=get(float, "thermal.low_percentile"),
+        high_percentile=get(float, "thermal.high_percentile"),
+        minimum_span=get(float, "thermal.minimum_span"),
+        smoothing=get(float, "thermal.smoothing"),
+        telemetry_rows=get(int, "thermal.telemetry_rows"),
+    )
+    force = get(str, "policy.force_mode")
+    policy = PolicySettings(
+        optical_dark_enter=get(float, "policy.dark_enter"),
+        optical_dark_leave=get(float, "policy.dark_leave"),
+        saturated_enter=get(float, "policy.saturated_enter"),
+        saturated_leave=get(float, "policy.saturated_leave"),
+        blank_contrast=get(float, "policy.blank_contrast"),
+        frozen_after=get(int, "policy.frozen_after"),
+        hold=get(int, "policy.hold"),
+        force=Mode(force) if force else None,
+    )
+    segmenter = SegmenterSettings(
+        weights=get(str, "weights"),
+        device=get(str, "device"),
+        size=(get(int, "input_height"), get(int, "input_width")),
+        threads=get(int, "threads"),
+        classes=get(str, "class_table"),
+        thermal=thermal,
+        policy=policy,
+    )
+    return NodeSettings(
+        segmenter,
+        sync,
+        get(float, "overlay_alpha"),
+        get(str, "input_reliability"),
+        get(int, "input_depth"),
+    )
+
+
+def describe(parameter: Parameter) -> ParameterDescriptor:
+    """Return the ROS descriptor of a parameter."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    descriptor = ParameterDescriptor(name=parameter.name, description=parameter.description)
+    if not parameter.live:
+        descriptor.additional_constraints = "only while unconfigured"
+    if parameter.choices:
+        shown = ", ".join(choice or "''" for choice in parameter.choices)
+        descriptor.additional_constraints += f"{'; ' * (not parameter.live)}one of {shown}"
+    if parameter.low is not None and parameter.high is not None:
+        if isinstance(parameter.default, int):
+            span = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high))
+            descriptor.integer_range = [span]
+        else:
+            spread = FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
+            descriptor.floating_point_range = [spread]
+    return descriptor
+
+
+def to_yaml() -> str:
+    """Return the defaults as a commented parameter file."""
+    lines = [
+        "# Defaults of the csknet node, made by: python -m csknet_ros.parameters",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    group = ""
+    for parameter in PARAMETERS:
+        head, dot, leaf = parameter.name.rpartition(".")
+        if dot and head != group:
+            lines.append(f"    {head}:")
+        group = head
+        indent = "      " if dot else "    "
+        lines.append(f"{indent}# {_comment(parameter)}")
+        lines.append(f"{indent}{leaf}: {_yaml_value(parameter.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(parameter: Parameter) -> str:
+    text = parameter.description
+    if parameter.choices:
+        text += " One of: " + ", ".join(choice or '""' for choice in parameter.choices) + "."
+    if parameter.low is not None and parameter.high is not None:
+        text += f" Range {parameter.low:g} to {parameter.high:g}."
+    return text if parameter.live else f"{text} Read at configure."
+
+
+def _yaml_value(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+if __name__ == "__main__":
+    print(to_yaml(), end="")

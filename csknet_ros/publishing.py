@@ -1,0 +1,123 @@
+"""The node's outputs: one place that knows topics, QoS and how answers become messages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from csknet_core.classes import ClassTable
+from csknet_core.runtime.overlay import draw_overlay
+from csknet_core.runtime.segmenter import Segmentation
+from csknet_ros.frame_status import FrameStatus, encode
+from csknet_ros.images import fill_message
+
+# Reliable publishers also serve best-effort subscribers; the depth bounds memory.
+_ANSWERS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_STATUS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class Outputs:
+    """Publishers of one configured node.
+
+    | topic              | type                              | content                           |
+    |--------------------|-----------------------------------|-----------------------------------|
+    | `~/label_map`      | sensor_msgs/Image mono8           | class id per pixel                |
+    | `~/confidence`     | sensor_msgs/Image mono8           | 255 = certain                     |
+    | `~/overlay`        | sensor_msgs/Image rgb8            | only made when subscribed         |
+    | `~/camera_info`    | sensor_msgs/CameraInfo            | of the label map's grid           |
+    | `~/label_info`     | std_msgs/String, latched          | class table as JSON               |
+    | `~/frame_status`   | diagnostic_msgs/DiagnosticArray   | what became of every frame        |
+
+    All but the class table carry the stamp and frame of the camera frame they answer.
+
+    Args:
+        node: publishes in its name.
+        classes: class table of the label maps.
+    """
+
+    def __init__(self, node: Node, classes: ClassTable) -> None:
+        self._node = node
+        self._classes = classes
+        self._label_map = node.create_publisher(Image, "~/label_map", _ANSWERS)
+        self._confidence = node.create_publisher(Image, "~/confidence", _ANSWERS)
+        self._overlay = node.create_publisher(Image, "~/overlay", _ANSWERS)
+        self._camera_info = node.create_publisher(CameraInfo, "~/camera_info", _ANSWERS)
+        self._status = node.create_publisher(DiagnosticArray, "~/frame_status", _STATUS)
+        self._label_info = node.create_publisher(String, "~/label_info", _LATCHED)
+        self._label_info.publish(String(data=json.dumps(label_info(classes))))
+
+    def publish_answer(
+        self,
+        header: Any,
+        answer: Segmentation,
+        background: NDArray[Any],
+        camera_info: CameraInfo | None,
+        overlay_alpha: float,
+    ) -> None:
+        """Publish the maps of one answered frame.
+
+        Args:
+            header: of the frame's primary message.
+            answer: label map and confidence.
+            background: camera image for the overlay, (H, W, 3) RGB or thermal (H, W).
+            camera_info: intrinsics of the primary camera, if known.
+            overlay_alpha: opacity of the overlay's colours.
+        """
+        self._publish_image(self._label_map, header, answer.labels, "mono8")
+        self._publish_image(self._confidence, header, answer.confidence, "mono8")
+        if camera_info is not None:
+            camera_info.header = header
+            self._camera_info.publish(camera_info)
+        if self._overlay.get_subscription_count():
+            banner = f"{answer.mode.value}  {answer.reason.value}"
+            picture = draw_overlay(background, answer.labels, self._classes, overlay_alpha, banner)
+            self._publish_image(self._overlay, header, picture, "rgb8")
+
+    def publish_status(self, header: Any, status: FrameStatus) -> None:
+        """Publish what became of one frame."""
+        self._status.publish(encode(status, header))
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (
+            self._label_map,
+            self._confidence,
+            self._overlay,
+            self._camera_info,
+            self._status,
+            self._label_info,
+        ):
+            self._node.destroy_publisher(publisher)
+
+    @staticmethod
+    def _publish_image(
+        publisher: Any, header: Any, image: NDArray[np.uint8], encoding: str
+    ) -> None:
+        message = Image(header=header)
+        fill_message(message, image, encoding)
+        publisher.publish(message)
+
+
+def label_info(classes: ClassTable) -> dict[str, object]:
+    """Return a class table as published on `~/label_info`."""
+    return {
+        "name": classes.name,
+        "ignore_id": classes.ignore_id,
+        "classes": [
+            {"id": class_id, "name": entry.name, "color": list(entry.color)}
+            for class_id, entry in enumerate(classes.classes)
+        ],
+    }

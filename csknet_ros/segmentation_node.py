@@ -1,0 +1,371 @@
+"""The segmentation node: wires cameras, synchroniser, worker and outputs together."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter as RosParameter
+
+from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
+from csknet_core.modality import Modality, Reason
+from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
+from csknet_ros.diagnostics import Statistics
+from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
+from csknet_ros.frames import Dropped, DropReason, FrameSet
+from csknet_ros.images import optical_from_message, thermal_from_message
+from csknet_ros.inputs import Inputs
+from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
+from csknet_ros.publishing import Outputs
+from csknet_ros.synchronizer import PairOrAlone
+from csknet_ros.worker import Job, Worker
+
+_THROTTLE_S = 5.0
+_MS = 1e-6
+Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+Decoded = tuple[NDArray[Any] | None, NDArray[Any] | None, Reason]
+
+
+class SegmentationNode(LifecycleNode):
+    """Answers every thermal frame with a label map, or says why not.
+
+    Configure loads the weights and opens the outputs; activate subscribes to the cameras and
+    starts the worker; deactivate undoes that and cleanup frees the model. Camera callbacks only
+    store messages; decoding, inference and publishing happen in one worker thread.
+
+    Args:
+        segmenter_factory: opens the engine; replaceable for tests and other engines.
+        name: node name.
+        options: passed on to rclpy.
+    """
+
+    def __init__(
+        self,
+        segmenter_factory: Callable[[SegmenterSettings], Segmenter] = Segmenter.load,
+        name: str = "csknet",
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self._open_segmenter = segmenter_factory
+        for parameter in PARAMETERS:
+            self.declare_parameter(parameter.name, parameter.default, describe(parameter))
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._settings: NodeSettings | None = None
+        self._segmenter: Segmenter | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._sync: PairOrAlone[Any] | None = None
+        self._worker: Worker[Any] | None = None
+        self._statistics = Statistics()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Watchdogs count real seconds, also under a paused simulation clock.
+        self.create_timer(1.0, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def autostart(self) -> None:
+        """Configure and activate, if the parameter says so."""
+        if not self.get_parameter("autostart").value:
+            return
+        if self.trigger_configure() == Success:
+            self.trigger_activate()
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights and open the outputs."""
+        try:
+            self._settings = build_settings(self._values())
+            started = time.monotonic()
+            self._segmenter = self._open_segmenter(self._settings.segmenter)
+        except CsknetError as error:
+            self.get_logger().error(f"configure failed: {error}")
+            return Failure
+        self._outputs = Outputs(self, self._segmenter.classes)
+        self.get_logger().info(
+            f"configured: {self._segmenter.name}, {len(self._segmenter.classes)} classes, "
+            f"{time.monotonic() - started:.1f} s"
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the cameras and start answering."""
+        assert self._settings is not None
+        assert self._segmenter is not None
+        self._segmenter.reset()
+        self._statistics = Statistics()
+        self._sync = PairOrAlone(self._settings.sync, self._on_frame, self._on_dropped)
+        self._worker = Worker(self._answer, self._on_superseded, self._on_failure, self._sync.poll)
+        self._worker.start()
+        self._inputs = Inputs(
+            self, self._on_image, self._settings.input_reliability, self._settings.input_depth
+        )
+        self.get_logger().info("active")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop answering; frames still waiting are dropped with a status."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and close the outputs."""
+        self._release()
+        return Success
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything."""
+        self._stop()
+        self._release()
+        return Success
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after an unexpected error in a transition."""
+        self._stop()
+        self._release()
+        return Success
+
+    def destroy_node(self) -> None:
+        """Stop the worker before the node's handles go away."""
+        self._stop()
+        self._release()
+        super().destroy_node()
+
+    def _stop(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        if self._sync is not None:
+            self._sync.reset()
+        if self._worker is not None:
+            left = self._worker.stop()
+            if left is not None:
+                self._finish_dropped(left.frame, DropReason.INACTIVE)
+            self._worker = None
+
+    def _release(self) -> None:
+        if self._segmenter is not None:
+            self._segmenter.close()
+            self._segmenter = None
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
+
+    # Parameters
+
+    def _values(self) -> dict[str, Any]:
+        return {name: self.get_parameter(name).value for name in BY_NAME}
+
+    def _on_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
+        ours = {p.name: p.value for p in changes if p.name in BY_NAME}
+        configured = self._segmenter is not None
+        for name in ours:
+            if configured and not BY_NAME[name].live:
+                reason = f"{name} is read at configure; deactivate and clean up the node first"
+                return SetParametersResult(successful=False, reason=reason)
+        try:
+            known = {
+                name: self.get_parameter(name).value for name in BY_NAME if self.has_parameter(name)
+            }
+            settings = build_settings({**known, **ours})
+        except CsknetError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if configured:
+            self._apply(settings)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, settings: NodeSettings) -> None:
+        """Put live settings in force; each is one assignment, so the worker sees old or new."""
+        self._settings = settings
+        if self._sync is not None:
+            self._sync.settings = settings.sync
+        if self._segmenter is not None:
+            self._segmenter.thermal.settings = settings.segmenter.thermal
+            self._segmenter.policy.settings = settings.segmenter.policy
+
+    # Frames: executor thread
+
+    def _on_image(self, modality: Modality, message: Any) -> None:
+        stamp = message.header.stamp
+        if self._sync is not None and self._worker is not None:
+            self._sync.add(modality, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
+            self._worker.nudge()
+
+    def _on_frame(self, frame: FrameSet[Any]) -> None:
+        if self._worker is not None:
+            self._worker.put(frame)
+
+    def _on_dropped(self, dropped: Dropped[Any]) -> None:
+        status = FrameStatus(dropped.modality.value, DROPPED, "", dropped.reason.value)
+        if dropped.modality is Modality.OPTICAL:
+            # Only thermal frames are promised an answer; a bad optical one is worth a warning.
+            self._warn(f"RGB frame dropped: {dropped.reason.value}")
+            return
+        self._finish(dropped.frame.data.header, status)
+
+    def _on_superseded(self, job: Job[Any]) -> None:
+        self._finish_dropped(job.frame, DropReason.SUPERSEDED)
+
+    # Frames: worker thread
+
+    def _answer(self, job: Job[Any]) -> None:
+        segmenter, outputs, settings = self._segmenter, self._outputs, self._settings
+        assert segmenter is not None
+        assert outputs is not None
+        assert settings is not None
+        frame, started = job.frame, time.monotonic_ns()
+        try:
+            optical, thermal, absence = self._decode(frame)
+            decoded = time.monotonic_ns()
+            answer = segmenter.segment(
+                optical,
+                thermal,
+                absence,
+                optical_stamp_ns=frame.optical and frame.optical.stamp_ns,
+                thermal_stamp_ns=frame.thermal and frame.thermal.stamp_ns,
+            )
+        except ImageError as error:
+            self._warn(f"frame dropped: {error}")
+            self._finish_dropped(frame, DropReason.BAD_IMAGE)
+            return
+        except NoUsableModalityError as error:
+            self._warn(f"frame dropped: {error}")
+            self._finish_dropped(frame, DropReason.NO_USABLE_MODALITY)
+            return
+        header = frame.lead.data.header
+        background = optical if Modality.OPTICAL in answer.mode.modalities else thermal
+        assert background is not None
+        camera_info = self._inputs.camera_info if self._inputs is not None else None
+        outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
+        status = _answered(frame, answer, segmenter.name)
+        status = replace(
+            status,
+            queue_ms=(started - job.decided_ns) * _MS,
+            decode_ms=(decoded - started) * _MS,
+            total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
+        )
+        self._finish(header, status)
+
+    def _decode(self, frame: FrameSet[Any]) -> Decoded:
+        """Return both images and why one is missing; a bad message costs only its own camera.
+
+        Raises:
+            ImageError: no image is left.
+        """
+        optical = thermal = None
+        absence, problem = frame.absence, None
+        if frame.optical is not None:
+            try:
+                optical = optical_from_message(frame.optical.data)
+            except ImageError as error:
+                absence, problem = Reason.OPTICAL_INVALID, error
+                self._warn(f"RGB image on {self._topic('rgb/image')} not used: {error}")
+        if frame.thermal is not None:
+            try:
+                thermal = thermal_from_message(frame.thermal.data)
+            except ImageError as error:
+                absence, problem = Reason.THERMAL_INVALID, error
+                self._warn(f"thermal image on {self._topic('thermal/image')} not used: {error}")
+        if optical is None and thermal is None and problem is not None:
+            raise problem
+        return optical, thermal, absence
+
+    def _on_failure(self, job: Job[Any], error: Exception) -> None:
+        kind = "" if isinstance(error, EngineError) else f"{type(error).__name__}: "
+        self.get_logger().error(
+            f"frame dropped, inference failed: {kind}{error}",
+            throttle_duration_sec=_THROTTLE_S,
+        )
+        self._finish_dropped(job.frame, DropReason.ENGINE_ERROR)
+
+    # Both
+
+    def _finish_dropped(self, frame: FrameSet[Any], reason: DropReason) -> None:
+        status = FrameStatus(
+            frame.primary.value,
+            DROPPED,
+            "",
+            reason.value,
+            waited_ms=frame.waited_ns * _MS,
+            total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
+        )
+        self._finish(frame.lead.data.header, status)
+
+    def _finish(self, header: Any, status: FrameStatus) -> None:
+        self._statistics.add(status)
+        if self._outputs is not None:
+            self._outputs.publish_status(header, status)
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_THROTTLE_S)
+
+    def _topic(self, name: str) -> str:
+        return self.resolve_topic_name(name)
+
+    def _on_watchdog(self) -> None:
+        active = self._inputs is not None
+        engine = self._segmenter.name if self._segmenter is not None else "none"
+        health = self._sync.health if self._sync is not None else None
+        report = DiagnosticArray(status=[self._statistics.report(health, engine, active)])
+        report.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(report)
+        if self._inputs is not None:
+            self._inputs.check_silence()
+
+
+def _answered(frame: FrameSet[Any], answer: Segmentation, engine: str) -> FrameStatus:
+    difference = 0
+    if frame.thermal is not None and frame.optical is not None:
+        difference = frame.optical.stamp_ns - frame.thermal.stamp_ns
+    optical = answer.decision.optical
+    return FrameStatus(
+        primary=frame.primary.value,
+        outcome=ANSWERED,
+        mode=answer.mode.value,
+        reason=answer.reason.value,
+        optical_stamp_ns=frame.optical.stamp_ns if frame.optical is not None else 0,
+        stamp_difference_ms=difference * _MS,
+        optical_luminance=optical.mean if optical is not None else -1.0,
+        waited_ms=frame.waited_ns * _MS,
+        hardware_id=engine,
+        **{f"{stage}_ms": value for stage, value in answer.stages_ms.items()},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; returns the exit code."""
+    rclpy.init(args=arguments)
+    node = None
+    try:
+        node = SegmentationNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        _close(node)
+    return 0
+
+
+def _close(node: SegmentationNode | None) -> None:
+    """Tear down; a second interrupt while doing so must not show a traceback."""
+    try:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())
