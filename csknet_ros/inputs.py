@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -17,7 +18,7 @@ SILENCE_S = 5.0
 _TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
 _FASTDDS_CURE = (
     "if frames are missing, Fast DDS may be dropping large images: export "
-    "FASTRTPS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
+    "FASTDDS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
 )
 
 
@@ -50,10 +51,10 @@ class Inputs:
             node.create_subscription(
                 Image,
                 topic,
-                lambda message, modality=modality: self._receive(modality, message),
+                partial(self._receive, modality),
                 qos,
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda event, topic=topic: self._warn_qos(topic)
+                    incompatible_qos=partial(self._warn_qos, topic)
                 ),
             )
             for modality, topic in _TOPICS.items()
@@ -113,7 +114,7 @@ class Inputs:
     def _receive_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
-    def _warn_qos(self, topic: str) -> None:
+    def _warn_qos(self, topic: str, _: Any) -> None:
         self._node.get_logger().warning(
             f"a publisher of {self._node.resolve_topic_name(topic)} offers a QoS that "
             f"'{self._reliability}' cannot receive; set the parameter input_reliability to "

@@ -229,8 +229,8 @@ class SegmentationNode(LifecycleNode):
                 optical,
                 thermal,
                 absence,
-                optical_stamp_ns=frame.optical and frame.optical.stamp_ns,
-                thermal_stamp_ns=frame.thermal and frame.thermal.stamp_ns,
+                optical_stamp_ns=frame.optical.stamp_ns if frame.optical else None,
+                thermal_stamp_ns=frame.thermal.stamp_ns if frame.thermal else None,
             )
         except ImageError as error:
             self._warn(f"frame dropped: {error}")

@@ -1,0 +1,141 @@
+import sys
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+
+from csknet_core.errors import ImageError
+from csknet_ros.images import (
+    fill_message,
+    labels_from_message,
+    optical_from_message,
+    thermal_from_message,
+)
+
+RNG = np.random.default_rng(0)
+GREY8 = RNG.integers(0, 256, (6, 10), np.uint8)
+GREY16 = RNG.integers(0, 65536, (6, 10), np.uint16)
+FLOAT = RNG.normal(300, 5, (6, 10)).astype(np.float32)
+RGB = RNG.integers(0, 256, (6, 10, 3), np.uint8)
+
+
+def message(image: np.ndarray, encoding: str, /, **changes) -> Image:
+    built = Image()
+    fill_message(built, image, encoding)
+    for name, value in changes.items():
+        setattr(built, name, value)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("image", "encoding"),
+    [(GREY8, "mono8"), (GREY8, "8UC1"), (GREY16, "mono16"), (GREY16, "16UC1"), (FLOAT, "32FC1")],
+)
+def test_thermal_images_survive_the_trip(image, encoding):
+    got = thermal_from_message(message(image, encoding))
+    assert got.dtype == image.dtype
+    assert np.array_equal(got, image)
+
+
+def test_colour_comes_out_as_rgb_whatever_the_order():
+    alpha = np.full((6, 10, 1), 9, np.uint8)
+    for encoding, image in (
+        ("rgb8", RGB),
+        ("bgr8", RGB[..., ::-1]),
+        ("rgba8", np.concatenate([RGB, alpha], 2)),
+        ("bgra8", np.concatenate([RGB[..., ::-1], alpha], 2)),
+    ):
+        assert np.array_equal(optical_from_message(message(image, encoding)), RGB), encoding
+    grey = optical_from_message(message(GREY8, "mono8"))
+    assert np.array_equal(grey, np.dstack([GREY8] * 3))
+
+
+@pytest.mark.parametrize(("image", "encoding"), [(RGB, "rgb8"), (GREY16, "mono16")])
+def test_row_padding_is_left_out(image, encoding):
+    tight = message(image, encoding)
+    rows = np.frombuffer(tight.data, np.uint8).reshape(6, -1)
+    padded = np.concatenate([rows, np.full((6, 5), 77, np.uint8)], 1)
+    for data in (padded.tobytes(), padded.tobytes()[:-5]):
+        built = message(image, encoding, step=padded.shape[1], data=data)
+        read = optical_from_message if encoding == "rgb8" else thermal_from_message
+        assert np.array_equal(read(built), image)
+
+
+@pytest.mark.parametrize(("image", "encoding"), [(GREY16, "16UC1"), (FLOAT, "32FC1")])
+def test_the_other_byte_order_is_swapped(image, encoding):
+    swapped = message(
+        image,
+        encoding,
+        is_bigendian=int(sys.byteorder == "little"),
+        data=image.byteswap().tobytes(),
+    )
+    got = thermal_from_message(swapped)
+    assert got.dtype.isnative
+    assert np.array_equal(got, image)
+
+
+def test_decoding_copies_nothing_it_need_not_copy():
+    built = message(GREY16, "mono16")
+    assert np.shares_memory(thermal_from_message(built), np.frombuffer(built.data, np.uint8))
+
+
+def test_grey_shown_as_colour_is_thermal_and_false_colours_are_not():
+    grey = np.dstack([GREY8] * 3)
+    assert np.array_equal(thermal_from_message(message(grey, "rgb8")), GREY8)
+    with pytest.raises(ImageError, match="false colours"):
+        thermal_from_message(message(RGB, "bgr8"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": b"\0" * 100}, "cut short: 100 bytes, 10x6 rgb8 needs 180"),
+        ({"data": b""}, "cut short"),
+        ({"width": 0}, "empty"),
+        ({"height": 0}, "empty"),
+        ({"step": 7}, "step is 7 bytes"),
+        ({"width": 2**31, "height": 2**31}, "more than"),
+        ({"encoding": "16UC1"}, "no colour image"),
+        ({"encoding": "unheard_of"}, "'unheard_of' is not supported"),
+        ({"encoding": ""}, "not supported"),
+    ],
+)
+def test_bad_colour_messages_say_what_is_wrong(changes, words):
+    with pytest.raises(ImageError, match=words):
+        optical_from_message(message(RGB, "rgb8", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": b"\0"}, "cut short"),
+        ({"encoding": "yuv422"}, "publish mono8, mono16"),
+        ({"height": 0}, "empty"),
+        ({"step": 3}, "step is 3"),
+    ],
+)
+def test_bad_thermal_messages_say_what_is_wrong(changes, words):
+    with pytest.raises(ImageError, match=words):
+        thermal_from_message(message(GREY16, "mono16", **changes))
+
+
+def test_less_common_colour_encodings_go_to_a_library():
+    pytest.importorskip("rosbags.image")
+    bayer = message(GREY8, "mono8", encoding="bayer_rggb8")
+    assert optical_from_message(bayer).shape == (6, 10, 3)
+
+
+def test_label_maps_must_be_mono8():
+    assert np.array_equal(labels_from_message(message(GREY8, "mono8")), GREY8)
+    with pytest.raises(ImageError, match="no label map"):
+        labels_from_message(message(GREY16, "mono16"))
+
+
+@pytest.mark.parametrize(("image", "encoding"), [(GREY8, "rgb8"), (RGB, "mono8"), (FLOAT, "mono8")])
+def test_an_array_that_is_not_its_encoding_is_refused(image, encoding):
+    with pytest.raises(ImageError, match="is not"):
+        fill_message(Image(), image, encoding)
+
+
+def test_strided_arrays_are_sent_whole():
+    assert np.array_equal(thermal_from_message(message(GREY16[:, ::2], "mono16")), GREY16[:, ::2])

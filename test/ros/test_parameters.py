@@ -1,0 +1,73 @@
+import dataclasses
+
+import pytest
+import yaml
+
+from csknet_core.errors import ConfigError
+from csknet_core.modality import Mode
+from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_ros.parameters import PARAMETERS, build_settings, describe, to_yaml
+from csknet_ros.synchronizer import SyncSettings
+
+
+def test_defaults_are_the_librarys_own():
+    settings = build_settings({})
+    assert settings.sync == SyncSettings()
+    assert settings.segmenter == SegmenterSettings()
+
+
+def test_the_shipped_file_is_made_from_the_table(repository):
+    assert (repository / "config" / "segment.yaml").read_text() == to_yaml()
+
+
+def test_the_yaml_file_holds_every_parameter_with_its_type():
+    values = yaml.safe_load(to_yaml())["/**"]["ros__parameters"]
+    for parameter in PARAMETERS:
+        entry = values
+        for part in parameter.name.split("."):
+            entry = entry[part]
+        assert type(entry) is type(parameter.default), parameter.name
+        assert entry == parameter.default
+
+
+def test_every_parameter_reaches_the_settings():
+    base = build_settings({})
+    for parameter in PARAMETERS:
+        if parameter.name == "autostart":
+            continue
+        default = parameter.default
+        if isinstance(default, str):
+            other = parameter.choices[-1] if parameter.choices else "other"
+            other = "fixed" if parameter.name == "thermal.mode" else other
+        else:
+            other = type(default)(default * 1.01 + 1) if default >= 1 else default + 0.01
+            other = type(default)(other)
+            other = default + 1 if isinstance(default, int) else other
+        if parameter.name in (
+            "policy.dark_enter",
+            "thermal.high_percentile",
+            "policy.saturated_leave",
+        ):
+            other = default * 0.99
+        changed = build_settings({parameter.name: other})
+        assert dataclasses.asdict(changed) != dataclasses.asdict(base), parameter.name
+
+
+def test_values_outside_their_choices_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"policy\.force_mode: 'both' is not one of"):
+        build_settings({"policy.force_mode": "both"})
+    assert build_settings({"policy.force_mode": "fused"}).segmenter.policy.force is Mode.FUSED
+
+
+def test_values_that_do_not_go_together_are_refused():
+    with pytest.raises(ConfigError, match="thermal minimum"):
+        build_settings({"thermal.minimum": 9.0, "thermal.maximum": 1.0})
+
+
+def test_descriptors_carry_range_and_constraints():
+    by_name = {p.name: describe(p) for p in PARAMETERS}
+    assert by_name["sync.slop"].floating_point_range[0].to_value == 0.9
+    assert by_name["threads"].integer_range[0].from_value == 0
+    assert "unconfigured" in by_name["weights"].additional_constraints
+    assert "reliable" in by_name["input_reliability"].additional_constraints
+    assert all(d.description.endswith(".") for d in by_name.values())

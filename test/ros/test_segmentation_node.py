@@ -1,0 +1,205 @@
+"""The real node over real DDS, with a cheap engine."""
+
+import json
+import time
+
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image
+from support.engines import PERSON, SIZE, ThresholdEngine
+from support.graph import Graph, header_at, stamp_of, wait_for
+
+from csknet_core.modality import Mode, Reason
+from csknet_ros.frames import DropReason
+from csknet_ros.images import labels_from_message
+from csknet_ros.publishing import _ANSWERS
+
+
+def test_a_pair_is_answered_fused_with_the_thermal_frames_stamp_and_frame():
+    with Graph() as graph:
+        graph.publish_pair(0)
+        status, message = graph.answer_at(0)
+        assert (status.mode, status.reason) == (Mode.FUSED.value, Reason.OK.value)
+        assert status.hardware_id == "threshold-cpu"
+        assert stamp_of(message.header) == graph.stamp(0)
+        assert message.header.frame_id == "thermal_optical"
+        assert (message.encoding, message.step) == ("mono8", SIZE[1])
+        labels = labels_from_message(message)
+        assert (labels[16:32, 16:48] == PERSON).all()
+        assert (labels == PERSON).sum() == 16 * 32
+        wait_for(lambda: graph.stamp(0) in graph.confidences)
+        assert (labels_from_message(graph.confidences[graph.stamp(0)]) == 200).all()
+
+
+def test_losing_and_regaining_rgb_accounts_for_every_thermal_frame():
+    with Graph(**{"sync.dropout_after": 3, "sync.recover_after": 3}) as graph:
+        for index in range(5):
+            assert graph.send(index).mode == Mode.FUSED.value
+        lost = [graph.send(index, rgb=False) for index in range(5, 15)]
+        back = []
+        for index in range(15, 23):
+            graph.publish_thermal(index)
+            graph.publish_rgb(index)
+            back.append(graph.status_at(index))
+        assert {status.mode for status in lost} == {Mode.THERMAL_ONLY.value}
+        assert [s.reason for s in lost[:3]] == [Reason.OPTICAL_UNPAIRED.value] * 3
+        assert [s.reason for s in lost[3:]] == [Reason.OPTICAL_LOST.value] * 7
+        for status in lost[:3]:
+            assert 59 <= status.waited_ms < 200
+        assert max(status.waited_ms for status in lost[3:]) < 20
+        fused = [status.mode == Mode.FUSED.value for status in back]
+        # DDS does not order the two topics: while lost, a frame may find its partner by luck.
+        assert all(fused[3:])
+        stamps = [stamp for stamp, _ in graph.statuses]
+        assert stamps == [graph.stamp(index) for index in range(23)]
+        wait_for(lambda: len(graph.label_maps) == 23)
+        assert sorted(graph.label_maps) == stamps
+
+
+def test_dark_rgb_is_left_out_and_taken_back():
+    dark = np.random.default_rng(0).integers(0, 3, (*SIZE, 3), np.uint8)
+    with Graph(**{"policy.hold": 1}) as graph:
+        for index, image in enumerate([None, dark, None]):
+            graph.publish_rgb(index, image)
+            graph.publish_thermal(index)
+            graph.status_at(index)
+        modes = [(status.mode, status.reason) for _, status in graph.statuses]
+        assert modes == [
+            ("fused", "ok"),
+            ("thermal_only", Reason.OPTICAL_DARK.value),
+            ("fused", "ok"),
+        ]
+        assert 0 <= graph.statuses[1][1].optical_luminance < 0.02
+
+
+def test_rgb_frames_are_answered_while_thermal_is_silent():
+    with Graph(**{"sync.thermal_timeout": 1.0}) as graph:
+        assert graph.send(0).mode == Mode.FUSED.value
+        time.sleep(1.1)
+        for index in range(1, 6):
+            graph.publish_rgb(index)
+            status, message = graph.answer_at(index)
+            assert (status.mode, status.primary) == (Mode.OPTICAL_ONLY.value, "optical")
+            assert status.reason == Reason.THERMAL_LOST.value
+            assert message.header.frame_id == "rgb_optical"
+        graph.publish_thermal(6)
+        assert graph.status_at(6).mode == Mode.THERMAL_ONLY.value
+        assert graph.send(7).mode == Mode.FUSED.value
+
+
+def test_frames_faster_than_inference_are_superseded_and_counted():
+    with Graph(ThresholdEngine(delay_s=0.15)) as graph:
+        for index in range(10):
+            graph.publish_pair(index)
+        statuses = graph.wait_for_status(10)
+        answered = [s for s in statuses if s.answered]
+        dropped = [s for s in statuses if not s.answered]
+        assert len(statuses) == 10
+        assert {s.reason for s in dropped} == {DropReason.SUPERSEDED.value}
+        assert 1 <= len(answered) <= 4
+        # The newest frame is the one that gets answered.
+        assert graph.status_at(9).answered
+
+
+def test_a_failing_engine_costs_one_frame_and_not_the_node():
+    with Graph() as graph:
+        graph.send(0)
+        graph.engine.fail_next = 1
+        status = graph.send(1)
+        assert (status.outcome, status.reason) == ("dropped", DropReason.ENGINE_ERROR.value)
+        assert graph.send(2).answered
+
+
+def test_a_late_subscriber_gets_the_class_table():
+    with Graph() as graph:
+        info = json.loads(graph.latched_label_info())
+        assert info["classes"][PERSON]["name"] == "person"
+        assert info["ignore_id"] == 255
+
+
+def test_the_overlay_is_only_made_when_somebody_looks():
+    with Graph() as graph:
+        got = []
+        publisher = graph.node._outputs._overlay
+        graph.send(0)
+        assert publisher.get_subscription_count() == 0
+        graph.cameras.create_subscription(Image, "csknet/overlay", got.append, _ANSWERS)
+        wait_for(lambda: publisher.get_subscription_count() == 1)
+        graph.send(1)
+        wait_for(lambda: bool(got))
+        assert [stamp_of(message.header) for message in got] == [graph.stamp(1)]
+        assert (got[0].encoding, got[0].height, got[0].width) == ("rgb8", *SIZE)
+
+
+def test_camera_info_follows_the_label_map():
+    with Graph() as graph:
+        info = CameraInfo(header=header_at(1, "thermal_optical"), height=SIZE[0], width=SIZE[1])
+        info.k[0] = 123.0
+        wait_for(lambda: graph.info.get_subscription_count() == 1)
+        graph.info.publish(info)
+        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.send(3)
+        wait_for(lambda: bool(graph.camera_infos))
+        assert stamp_of(graph.camera_infos[0].header) == graph.stamp(3)
+        assert graph.camera_infos[0].k[0] == 123.0
+
+
+def test_diagnostics_name_the_state_and_count_frames():
+    with Graph() as graph:
+        graph.send(0)
+        graph.send(1, rgb=False)
+
+        def latest() -> dict[str, str]:
+            status = graph.diagnostics[-1].status[0] if graph.diagnostics else None
+            return {pair.key: pair.value for pair in status.values} if status else {}
+
+        wait_for(lambda: latest().get("answered_thermal_only") == "1")
+        values = latest()
+        assert values["answered_fused"] == "1"
+        assert values["device"] == "threshold-cpu"
+        assert float(values["latency_p95_ms"]) > 0
+        assert values["received_thermal"] == "2"
+
+
+def test_the_node_can_be_cycled_and_answers_again():
+    with Graph() as graph:
+        for cycle in range(3):
+            assert graph.send(cycle).answered
+            graph.node.trigger_deactivate()
+            graph.node.trigger_cleanup()
+            assert graph.engine.closed
+            graph.node.trigger_configure()
+            graph.node.trigger_activate()
+            graph.wait_for_cameras()
+        assert graph.send(9).answered
+
+
+def test_frames_waiting_at_deactivation_are_dropped_with_a_status():
+    with Graph(**{"sync.max_wait": 5.0}) as graph:
+        graph.publish_thermal(0)
+        wait_for(lambda: graph.node._sync.health.waiting == 1)
+        graph.node.trigger_deactivate()
+        assert graph.status_at(0).reason == DropReason.INACTIVE.value
+
+
+def set_parameter(graph: Graph, name: str, value) -> SetParametersResult:
+    return graph.node.set_parameters([Parameter(name, value=value)])[0]
+
+
+def test_live_parameters_act_at_once_and_bad_ones_are_refused_with_the_reason():
+    with Graph() as graph:
+        assert graph.send(0).mode == Mode.FUSED.value
+        assert set_parameter(graph, "policy.force_mode", "thermal_only").successful
+        assert graph.send(1).mode == Mode.THERMAL_ONLY.value
+        for name, value, words in (
+            ("policy.force_mode", "both", "not one of"),
+            ("policy.dark_enter", 0.9, "optical_dark_enter"),
+            ("weights", "other.safetensors", "read at configure"),
+            ("sync.slop", 7.0, ""),
+        ):
+            result = set_parameter(graph, name, value)
+            assert not result.successful
+            assert words in result.reason
+        assert set_parameter(graph, "policy.force_mode", "").successful
+        assert graph.send(2).mode == Mode.FUSED.value
