@@ -57,7 +57,7 @@ class Outputs:
         self._camera_info = node.create_publisher(CameraInfo, "~/camera_info", _ANSWERS)
         self._status = node.create_publisher(DiagnosticArray, "~/frame_status", _STATUS)
         self._label_info = node.create_publisher(String, "~/label_info", _LATCHED)
-        self._label_info.publish(String(data=json.dumps(label_info(classes))))
+        self._send(self._label_info, String(data=json.dumps(label_info(classes))))
 
     def publish_answer(
         self,
@@ -80,7 +80,7 @@ class Outputs:
         self._publish_image(self._confidence, header, answer.confidence, "mono8")
         if camera_info is not None:
             camera_info.header = header
-            self._camera_info.publish(camera_info)
+            self._send(self._camera_info, camera_info)
         if self._overlay.get_subscription_count():
             banner = f"{answer.mode.value}  {answer.reason.value}"
             picture = draw_overlay(background, answer.labels, self._classes, overlay_alpha, banner)
@@ -88,7 +88,7 @@ class Outputs:
 
     def publish_status(self, header: Any, status: FrameStatus) -> None:
         """Publish what became of one frame."""
-        self._status.publish(encode(status, header))
+        self._send(self._status, encode(status, header))
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -102,13 +102,20 @@ class Outputs:
         ):
             self._node.destroy_publisher(publisher)
 
-    @staticmethod
     def _publish_image(
-        publisher: Any, header: Any, image: NDArray[np.uint8], encoding: str
+        self, publisher: Any, header: Any, image: NDArray[np.uint8], encoding: str
     ) -> None:
         message = Image(header=header)
         fill_message(message, image, encoding)
-        publisher.publish(message)
+        self._send(publisher, message)
+
+    def _send(self, publisher: Any, message: Any) -> None:
+        try:
+            publisher.publish(message)
+        except RuntimeError:  # rclpy._rclpy_pybind11.RCLError
+            # An interrupt ends the context while the last frame is still being answered.
+            if self._node.context.ok():
+                raise
 
 
 def label_info(classes: ClassTable) -> dict[str, object]:

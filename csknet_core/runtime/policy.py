@@ -62,7 +62,7 @@ class PolicySettings:
     saturated_enter: float = 0.7
     saturated_leave: float = 0.6
     blank_contrast: float = 0.003
-    frozen_after: int = 5
+    frozen_after: int = 3
     hold: int = 2
     force: Mode | None = None
 

@@ -161,10 +161,10 @@ class Graph:
         self._publish(self.rgb, index, "rgb_optical", array, "rgb8", changes)
 
     def publish_thermal(
-        self, index: float, image: np.ndarray | None = None, encoding: str = "mono16", **changes
+        self, index: float, image: np.ndarray | None = None, kind: str = "mono16", **changes
     ) -> None:
         array = thermal_image() if image is None else image
-        self._publish(self.thermal, index, "thermal_optical", array, encoding, changes)
+        self._publish(self.thermal, index, "thermal_optical", array, kind, changes)
 
     def _publish(self, publisher, index, frame_id, array, encoding, changes) -> None:
         message = Image(header=header_at(self.stamp(index), frame_id))

@@ -1,0 +1,236 @@
+"""A camera pair without hardware: plays a rendered drive or a folder of pairs, with faults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from csknet_core.errors import CsknetError
+from csknet_ros.images import fill_message
+from csknet_ros.tools.faults import FaultInjector
+from csknet_ros.tools.script import Phase, Script, load_script, real_pairs_script
+from csknet_ros.tools.sources import DriveSource, FolderSource, FrameSource, SourceFrame
+
+_CAMERA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+_TRUTH = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+_AHEAD = 300
+_THERMAL_ENCODINGS = {"uint8": "mono8", "uint16": "mono16", "float32": "32FC1"}
+
+
+class CameraNode(Node):
+    """Publishes `rgb/image`, `thermal/image`, `thermal/camera_info` and `truth/label_map`."""
+
+    def __init__(self) -> None:
+        super().__init__("camera_pair")
+        self._rgb = self.create_publisher(Image, "rgb/image", _CAMERA)
+        self._thermal = self.create_publisher(Image, "thermal/image", _CAMERA)
+        self._info = self.create_publisher(CameraInfo, "thermal/camera_info", _CAMERA)
+        self._truth = self.create_publisher(Image, "truth/label_map", _TRUTH)
+
+    def wait_for_subscribers(self, count: int, timeout_s: float) -> None:
+        """Wait until both cameras have that many subscribers.
+
+        Raises:
+            CsknetError: they did not come in time; the message names the topics.
+        """
+        end = time.monotonic() + timeout_s
+        publishers = (self._rgb, self._thermal)
+        while any(p.get_subscription_count() < count for p in publishers):
+            if time.monotonic() > end:
+                topics = ", ".join(
+                    f"{p.topic_name} has {p.get_subscription_count()}" for p in publishers
+                )
+                raise CsknetError(
+                    f"waited {timeout_s:.0f} s for {count} subscriber(s): {topics}; start the "
+                    "segmentation node, or set --subscribers 0"
+                )
+            time.sleep(0.05)
+
+    def publish(self, frame: SourceFrame, phase: Phase, faults: FaultInjector) -> int | None:
+        """Publish one pair as the phase's faulty cameras do.
+
+        Returns:
+            The thermal stamp in nanoseconds, None when no thermal frame went out.
+        """
+        faulty = faults.apply(frame.optical, frame.thermal, phase.faults)
+        stamp_ns = self.get_clock().now().nanoseconds
+        if faulty.optical is not None:
+            header = _header(stamp_ns + faulty.optical_shift_ns, "rgb_optical_frame")
+            self._rgb.publish(_image(faulty.optical, "rgb8", header))
+        if faulty.thermal is None:
+            return None
+        header = _header(stamp_ns, "thermal_optical_frame")
+        encoding = _THERMAL_ENCODINGS[str(faulty.thermal.dtype)]
+        self._thermal.publish(_image(faulty.thermal, encoding, header))
+        self._info.publish(_camera_info(faulty.thermal, header))
+        if frame.labels is not None:
+            self._truth.publish(_image(frame.labels, "mono8", header))
+        return stamp_ns
+
+
+def _image(image: NDArray[Any], encoding: str, header: Header) -> Image:
+    message = Image(header=header)
+    fill_message(message, image, encoding)
+    return message
+
+
+def _header(stamp_ns: int, frame_id: str) -> Header:
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return header
+
+
+def _camera_info(image: NDArray[Any], header: Header) -> CameraInfo:
+    height, width = image.shape
+    focal, cx, cy = 0.9 * width, width / 2, height / 2
+    return CameraInfo(
+        header=header,
+        height=height,
+        width=width,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+class Prepared:
+    """Frames made ahead of time by a thread, so that playing keeps its rate."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self._queue: queue.Queue[SourceFrame | Exception] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._prepare, daemon=True)
+
+    def fill(self, report: Node) -> None:
+        """Start, and wait until the queue holds all frames or as many as it can."""
+        self._thread.start()
+        goal = min(len(self._source), _AHEAD)
+        last = -1
+        while (ready := self._queue.qsize()) < goal and self._thread.is_alive():
+            if ready // 50 != last:
+                last = ready // 50
+                report.get_logger().info(f"preparing frames: {ready} of {goal}")
+            time.sleep(0.1)
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for _ in range(len(self._source)):
+            frame = self._queue.get()
+            if isinstance(frame, Exception):
+                raise frame
+            yield frame
+
+    def _prepare(self) -> None:
+        for index in range(len(self._source)):
+            try:
+                self._queue.put(self._source.frame(index))
+            except CsknetError as error:
+                self._queue.put(error)
+                return
+
+
+def play(
+    node: CameraNode, frames: Prepared, script: Script, rate_hz: float, log: Path | None
+) -> int:
+    """Publish all frames at a steady rate; returns how many thermal frames went out.
+
+    Args:
+        node: publishes.
+        frames: what to publish.
+        script: says what goes wrong when.
+        rate_hz: pairs per second.
+        log: one JSON line is written here for every thermal frame: stamp_ns, phase.
+    """
+    injector = FaultInjector(script.seed)
+    published = 0
+    start = time.monotonic()
+    with (log or Path("/dev/null")).open("w", encoding="utf-8") as lines:
+        for index, frame in enumerate(frames):
+            time.sleep(max(0.0, start + index / rate_hz - time.monotonic()))
+            phase = script.phase_at(index / rate_hz)
+            stamp_ns = node.publish(frame, phase, injector)
+            if stamp_ns is not None:
+                published += 1
+                lines.write(json.dumps({"stamp_ns": stamp_ns, "phase": phase.name}) + "\n")
+                lines.flush()
+    return published
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="camera_node", description=__doc__)
+    parser.add_argument("--script", type=Path, help="script of a rendered drive (YAML)")
+    parser.add_argument("--data", type=Path, help="folder of pairs to play instead")
+    parser.add_argument("--rate", type=float, default=5.0, help="pairs per second")
+    parser.add_argument("--seconds", type=float, help="length; the script is scaled to it")
+    parser.add_argument("--subscribers", type=int, default=1, help="wait for this many")
+    parser.add_argument("--timeout", type=float, default=60.0, help="longest wait, seconds")
+    parser.add_argument("--log", type=Path, help="write every thermal stamp here (JSON lines)")
+    options = parser.parse_args(arguments)
+    if options.rate <= 0 or (options.seconds is not None and options.seconds <= 0):
+        parser.error("--rate and --seconds must be positive")
+    if (options.script is None) == (options.data is None):
+        parser.error("give either --script or --data")
+    return options
+
+
+def open_source(options: argparse.Namespace) -> tuple[Script, FrameSource]:
+    """Return the script and the frames the command line asks for.
+
+    Raises:
+        CsknetError: a file or folder cannot be used.
+    """
+    if options.data is not None:
+        count = round(options.seconds * options.rate) if options.seconds else None
+        folder = FolderSource(options.data, count)
+        return real_pairs_script(len(folder) / options.rate), folder
+    script = load_script(options.script)
+    if options.seconds:
+        script = script.scaled(options.seconds)
+    return script, DriveSource(script, options.rate)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play once, then exit; returns the exit code."""
+    arguments = sys.argv if arguments is None else arguments
+    options = parse_arguments(remove_ros_args(arguments)[1:])
+    rclpy.init(args=arguments)
+    node = CameraNode()
+    try:
+        script, source = open_source(options)
+        frames = Prepared(source)
+        frames.fill(node)
+        node.wait_for_subscribers(options.subscribers, options.timeout)
+        node.get_logger().info(f"playing {len(source)} pairs at {options.rate:g} Hz")
+        published = play(node, frames, script, options.rate, options.log)
+        node.get_logger().info(f"done: {published} thermal frames")
+        time.sleep(0.5)  # let the last messages leave before the publishers go
+        return 0
+    except CsknetError as error:
+        node.get_logger().error(str(error))
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
