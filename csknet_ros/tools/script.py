@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Phase:
     seconds: float
     expected_mode: Mode
     daylight: tuple[float, float] = (1.0, 1.0)
-    faults: Faults = Faults()
+    faults: Faults = field(default_factory=Faults)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,228 @@
+"""The demo: camera node and segmentation node as processes over DDS, recorded and reported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rclpy.utilities import get_rmw_implementation_identifier
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from csknet_core.errors import CsknetError
+from csknet_core.weights.files import find_weights, read_info
+from csknet_ros.tools.camera_node import open_source
+from csknet_ros.tools.recorder import Recorder, Recording
+from csknet_ros.tools.report import write_report
+from csknet_ros.tools.script import Script
+from csknet_ros.tools.summary import PlayedFrame, failures, summarize
+
+_ROOT = Path(__file__).resolve().parents[2]
+_START_TIMEOUT_S = 180.0
+console = Console()
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="demo.sh", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for results")
+    parser.add_argument("--seconds", type=float, help="length (default: the script's, 45 s)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of real pairs instead of a rendered drive"
+    )
+    parser.add_argument("--rate", type=float, default=5.0, help="pairs per second")
+    parser.add_argument("--weights", default="", help="weights file or name")
+    options = parser.parse_args(arguments)
+    if options.rate <= 0 or (options.seconds is not None and options.seconds <= 0):
+        parser.error("--rate and --seconds must be positive")
+    options.script = None if options.data else config_folder() / "drives" / "day_to_night.yaml"
+    return options
+
+
+def config_folder() -> Path:
+    """Return the config folder of this checkout, or of the installed package."""
+    if (_ROOT / "config").is_dir():
+        return _ROOT / "config"
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory("csknet_ros")) / "config"
+
+
+def graph_environment() -> dict[str, str]:
+    """Return the environment of a graph of its own on this host, fit for large images."""
+    profile = str(config_folder() / "fastdds.xml")
+    return {
+        **os.environ,
+        "ROS_DOMAIN_ID": str(random.randint(1, 100)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+    }
+
+
+class Graph:
+    """The processes of the demo; a context manager that ends them all.
+
+    Args:
+        options: the command line.
+        folder: for logs.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._environment = graph_environment()
+        os.environ.update(self._environment)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.recorder = Recorder(int(self._environment["ROS_DOMAIN_ID"]))
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def start_node(self) -> None:
+        """Start the segmentation node and wait until it listens.
+
+        Raises:
+            CsknetError: it ended or did not come up; the message ends with its log.
+        """
+        command = ["csknet_ros.segmentation_node", "--ros-args"]
+        if self._options.weights:
+            command += ["-p", f"weights:={self._options.weights}"]
+        process = self._start(command, "node.log")
+        end = time.monotonic() + _START_TIMEOUT_S
+        with console.status("starting the segmentation node (builds its engine the first time)"):
+            while not self.recorder.node_is_listening():
+                if process.poll() is not None or time.monotonic() > end:
+                    log = (self._folder / "node.log").read_text(encoding="utf-8")[-2000:]
+                    raise CsknetError(f"the segmentation node did not come up:\n{log}")
+                time.sleep(0.1)
+
+    def play(self, total: int) -> None:
+        """Start the camera node and wait until it has played everything.
+
+        Raises:
+            CsknetError: it failed; the message ends with its log.
+        """
+        options = self._options
+        command = ["csknet_ros.tools.camera_node", "--rate", str(options.rate)]
+        command += ["--subscribers", "2", "--log", str(self._folder / "played.jsonl")]
+        if options.data:
+            command += ["--data", str(options.data)]
+        else:
+            command += ["--script", str(options.script)]
+        if options.seconds:
+            command += ["--seconds", str(options.seconds)]
+        process = self._start(command, "camera.log")
+        with Progress(console=console) as progress:
+            task = progress.add_task("preparing frames, then playing", total=total)
+            while process.poll() is None:
+                progress.update(task, completed=self.recorder.thermal_frames())
+                time.sleep(0.2)
+            progress.update(task, completed=self.recorder.thermal_frames())
+        if process.returncode:
+            log = (self._folder / "camera.log").read_text(encoding="utf-8")[-2000:]
+            raise CsknetError(f"the camera node failed:\n{log}")
+
+    def finish(self) -> Recording:
+        """Give the last answers time to come, then stop recording."""
+        seen = -1
+        while seen != (now := sum(map(len, self.recorder.recording.statuses.values()))):
+            seen = now
+            time.sleep(1.0)
+        return self.recorder.close()
+
+    def _start(self, command: list[str], log: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=self._environment,
+            stdout=(self._folder / log).open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        self._processes.append(process)
+        return process
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; returns the exit code.
+
+    Raises:
+        CsknetError: weights or data cannot be used, or a process failed.
+    """
+    read_info(find_weights(options.weights))
+    script, source = open_source(options)
+    with tempfile.TemporaryDirectory() as name, Graph(options, Path(name)) as graph:
+        graph.start_node()
+        graph.play(len(source))
+        recording = graph.finish()
+        lines = (Path(name) / "played.jsonl").read_text(encoding="utf-8").splitlines()
+        played = [PlayedFrame(**json.loads(line)) for line in lines]
+    summary = summarize(recording, played, script, get_rmw_implementation_identifier())
+    title = "csknet on real frames" if options.data else "csknet on a rendered drive"
+    with console.status("drawing the report"):
+        write_report(options.out, recording, played, script, summary, options.rate, title)
+    print_summary(summary, script)
+    console.print(f"report: {options.out / 'report.html'}")
+    problems = failures(summary)
+    for problem in problems:
+        console.print(f"[red]failed:[/red] {problem}")
+    return 1 if problems else 0
+
+
+def print_summary(summary: dict[str, Any], script: Script) -> None:
+    """Print the run's summary as tables."""
+    table = Table(title=f"{script.seconds:.0f} s, {summary['backend']}, {summary['rmw']}")
+    for column in ("phase", "expected mode", "in it", "mIoU", "frames"):
+        table.add_column(
+            column, justify="left" if column in ("phase", "expected mode") else "right"
+        )
+    for phase in summary["phases"]:
+        table.add_row(
+            phase["name"],
+            phase["expected_mode"],
+            _percent(phase["share_in_expected_mode"]),
+            _percent(phase["miou"]),
+            str(phase["frames"]),
+        )
+    console.print(table)
+    counts = ", ".join(f"{key} {summary[key]}" for key in ("frames_in", "frames_out", "lost"))
+    latency = ", ".join(f"{key} {value} ms" for key, value in summary["latency_ms"].items())
+    console.print(f"{counts}, unaccounted {summary['unaccounted']}, dropped {summary['dropped']}")
+    console.print(f"latency {latency}; modes {summary['modes']}")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo from the command line."""
+    try:
+        return run(parse_arguments(arguments))
+    except CsknetError as error:
+        console.print(f"[red]demo:[/red] {error}", markup=True, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
