@@ -1,0 +1,140 @@
+"""Plays a bag into a live graph, with rosbags; needs no rosbag2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.utilities import remove_ros_args
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.rosbag2 import ReaderError
+from rosgraph_msgs.msg import Clock
+
+from csknet_core.errors import DataError
+
+
+class BagPlayer(Node):
+    """Publishes a bag's messages on their topics, at the pace they were recorded.
+
+    Args:
+        remap: new topic names by old ones.
+        clock: whether to publish /clock in bag time.
+    """
+
+    def __init__(self, remap: dict[str, str], clock: bool) -> None:
+        super().__init__("bag_player")
+        self._remap = remap
+        self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
+        self._playing: dict[int, tuple[Any, Any]] = {}
+
+    def play(self, bag: Path, rate: float) -> int:
+        """Play once; returns how many messages went out.
+
+        Raises:
+            DataError: the bag is missing or damaged.
+        """
+        if not bag.exists():
+            raise DataError(f"bag {bag}: no such file or folder")
+        try:
+            with AnyReader([bag]) as reader:
+                self._advertise(reader)
+                return self._publish_all(reader, rate)
+        except (AnyReaderError, ReaderError) as error:
+            raise DataError(f"bag {bag}: cannot be read ({error})") from error
+
+    def _advertise(self, reader: AnyReader) -> None:
+        """Create all publishers first, so that discovery is over when playing starts."""
+        for connection in reader.connections:
+            if connection.id in self._playing:
+                continue
+            try:
+                kind = message_class(connection.msgtype)
+            except (AttributeError, ModuleNotFoundError, ValueError):
+                self.get_logger().warning(
+                    f"{connection.topic} left out: message type {connection.msgtype} is not "
+                    "installed"
+                )
+                continue
+            topic = self._remap.get(connection.topic, connection.topic)
+            publisher = self.create_publisher(kind, topic, QoSProfile(depth=10))
+            self._playing[connection.id] = (publisher, kind)
+        time.sleep(1.0)
+
+    def _publish_all(self, reader: AnyReader, rate: float) -> int:
+        start = time.monotonic()
+        count = 0
+        for connection, time_ns, raw in reader.messages():
+            if connection.id not in self._playing:
+                continue
+            due = start + (time_ns - reader.start_time) * 1e-9 / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self._clock is not None:
+                now = Clock()
+                now.clock.sec, now.clock.nanosec = divmod(time_ns, 1_000_000_000)
+                self._clock.publish(now)
+            publisher, kind = self._playing[connection.id]
+            publisher.publish(deserialize_message(bytes(raw), kind))
+            count += 1
+        return count
+
+
+def message_class(name: str) -> Any:
+    """Return the class of a message type such as `sensor_msgs/msg/Image`.
+
+    Raises:
+        ModuleNotFoundError, AttributeError: the type is not installed.
+    """
+    package, _, leaf = name.partition("/msg/")
+    return getattr(importlib.import_module(f"{package}.msg"), leaf)
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="bag_player", description=__doc__)
+    parser.add_argument("bag", type=Path, help="rosbag2 folder (sqlite3 or MCAP) or .mcap file")
+    parser.add_argument("--rate", type=float, default=1.0, help="times recorded speed")
+    parser.add_argument("--loop", action="store_true", help="start over at the end")
+    parser.add_argument("--clock", action="store_true", help="publish /clock in bag time")
+    parser.add_argument("--remap", action="append", default=[], metavar="OLD:=NEW")
+    options = parser.parse_args(arguments)
+    if options.rate <= 0:
+        parser.error("--rate must be positive")
+    if any(":=" not in entry for entry in options.remap):
+        parser.error("--remap takes OLD:=NEW")
+    options.remap = dict(entry.split(":=", 1) for entry in options.remap)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play a bag; returns the exit code."""
+    arguments = sys.argv if arguments is None else arguments
+    options = parse_arguments(remove_ros_args(arguments)[1:])
+    rclpy.init(args=arguments)
+    player = BagPlayer(options.remap, options.clock)
+    try:
+        while True:
+            count = player.play(options.bag, options.rate)
+            player.get_logger().info(f"played {count} messages of {options.bag}")
+            if not options.loop:
+                time.sleep(0.5)  # let the last messages leave before the publishers go
+                return 0
+    except DataError as error:
+        player.get_logger().error(str(error))
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
