@@ -12,6 +12,9 @@ from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
 PROFILE = os.path.join(SHARE, "config", "fastdds.xml")
+# Kilted gave the variable a new name.
+OLDER = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+VARIABLE = f"{'FASTRTPS' if OLDER else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its topics."),
@@ -33,12 +36,8 @@ def generate_launch_description():
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    # Fast DDS drops images larger than its default shared-memory segment; Kilted and later read
-    # the first variable, older distributions the second.
-    profile = [
-        SetEnvironmentVariable(name, os.environ.get(name, PROFILE))
-        for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    ]
+    # Fast DDS drops images larger than its default shared-memory segment.
+    profile = SetEnvironmentVariable(VARIABLE, os.environ.get(VARIABLE, PROFILE))
     node = LifecycleNode(
         package="csknet_ros",
         executable="segmentation_node",
@@ -61,4 +60,4 @@ def generate_launch_description():
         ],
         arguments=["--ros-args", "--log-level", ["csknet:=", argument["log_level"]]],
     )
-    return LaunchDescription([*declared, *profile, node])
+    return LaunchDescription([*declared, profile, node])

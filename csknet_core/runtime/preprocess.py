@@ -103,10 +103,7 @@ class ThermalNormalizer:
 
     def _check(self, image: NDArray[Any]) -> int:
         """Return the number of image rows after checking shape and type."""
-        if image.ndim != 2 or not image.size:
-            raise ImageError(f"thermal image has shape {image.shape}; it must be (H, W)")
-        if image.dtype not in THERMAL_DTYPES:
-            raise ImageError(f"thermal image is {image.dtype}; use uint8, uint16 or float32")
+        check_thermal(image)
         rows = image.shape[0] - self.settings.telemetry_rows
         if rows < 1:
             raise ImageError(
@@ -150,11 +147,32 @@ def resize_optical(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
     Raises:
         ImageError: the image is not (H, W, 3) uint8.
     """
+    check_optical(image)
+    return np.ascontiguousarray(_resize(image, size))
+
+
+def check_optical(image: NDArray[Any]) -> None:
+    """Check the form of an optical image.
+
+    Raises:
+        ImageError: the image is not (H, W, 3) uint8.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(
             f"optical image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8"
         )
-    return np.ascontiguousarray(_resize(image, size))
+
+
+def check_thermal(image: NDArray[Any]) -> None:
+    """Check the form of a raw thermal image.
+
+    Raises:
+        ImageError: the image is not (H, W) uint8, uint16 or float32.
+    """
+    if image.ndim != 2 or not image.size:
+        raise ImageError(f"thermal image has shape {image.shape}; it must be (H, W)")
+    if image.dtype not in THERMAL_DTYPES:
+        raise ImageError(f"thermal image is {image.dtype}; use uint8, uint16 or float32")
 
 
 def resize_thermal(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

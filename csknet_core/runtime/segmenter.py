@@ -17,6 +17,8 @@ from csknet_core.runtime.policy import Decision, ModalityPolicy, PolicySettings
 from csknet_core.runtime.preprocess import (
     ThermalNormalizer,
     ThermalSettings,
+    check_optical,
+    check_thermal,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -136,6 +138,10 @@ class Segmenter:
             EngineError: inference failed.
         """
         start = time.perf_counter()
+        if optical is not None:
+            check_optical(optical)
+        if thermal is not None:
+            check_thermal(thermal)
         decision = self.policy.decide(
             optical,
             thermal,

@@ -25,15 +25,15 @@ from csknet_core.errors import DataError
 class BagPlayer(Node):
     """Publishes a bag's messages on their topics, at the pace they were recorded.
 
+    ROS remapping renames topics: `--ros-args --remap /camera/thermal:=/thermal/image`.
+
     Args:
-        remap: new topic names by old ones.
         clock: whether to publish /clock in bag time.
     """
 
-    def __init__(self, remap: dict[str, str], clock: bool) -> None:
+    def __init__(self, clock: bool) -> None:
         super().__init__("bag_player")
-        self._remap = remap
-        self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._playing: dict[int, tuple[Any, Any]] = {}
 
     def play(self, bag: Path, rate: float) -> int:
@@ -64,8 +64,7 @@ class BagPlayer(Node):
                     "installed"
                 )
                 continue
-            topic = self._remap.get(connection.topic, connection.topic)
-            publisher = self.create_publisher(kind, topic, QoSProfile(depth=10))
+            publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
             self._playing[connection.id] = (publisher, kind)
         time.sleep(1.0)
 
@@ -77,10 +76,10 @@ class BagPlayer(Node):
                 continue
             due = start + (time_ns - reader.start_time) * 1e-9 / rate
             time.sleep(max(0.0, due - time.monotonic()))
-            if self._clock is not None:
+            if self._clock_publisher is not None:
                 now = Clock()
                 now.clock.sec, now.clock.nanosec = divmod(time_ns, 1_000_000_000)
-                self._clock.publish(now)
+                self._clock_publisher.publish(now)
             publisher, kind = self._playing[connection.id]
             publisher.publish(deserialize_message(bytes(raw), kind))
             count += 1
@@ -104,13 +103,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1.0, help="times recorded speed")
     parser.add_argument("--loop", action="store_true", help="start over at the end")
     parser.add_argument("--clock", action="store_true", help="publish /clock in bag time")
-    parser.add_argument("--remap", action="append", default=[], metavar="OLD:=NEW")
     options = parser.parse_args(arguments)
     if options.rate <= 0:
         parser.error("--rate must be positive")
-    if any(":=" not in entry for entry in options.remap):
-        parser.error("--remap takes OLD:=NEW")
-    options.remap = dict(entry.split(":=", 1) for entry in options.remap)
     return options
 
 
@@ -119,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     options = parse_arguments(remove_ros_args(arguments)[1:])
     rclpy.init(args=arguments)
-    player = BagPlayer(options.remap, options.clock)
+    player = BagPlayer(options.clock)
     try:
         while True:
             count = player.play(options.bag, options.rate)

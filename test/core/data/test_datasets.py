@@ -1,0 +1,121 @@
+import cv2
+import numpy as np
+import pytest
+
+from csknet_core.data.datasets import PairFolder, read_optical
+from csknet_core.data.transforms import AugmentSettings, Sample, augment
+from csknet_core.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("rgb", "thermal", "labels"):
+        (tmp_path / name).mkdir()
+    for index, name in enumerate(("00001D", "00002N", "00003D")):
+        rgb = np.full((40, 60, 3), (200, 30 * index, 0), np.uint8)
+        cv2.imwrite(str(tmp_path / "rgb" / f"{name}.png"), rgb[..., ::-1])
+        cv2.imwrite(str(tmp_path / "thermal" / f"{name}.png"), np.full((40, 60), index, np.uint16))
+        cv2.imwrite(str(tmp_path / "labels" / f"{name}.png"), np.full((40, 60), index, np.uint8))
+    (tmp_path / "train.txt").write_text("00003D\n00001D\n")
+    return tmp_path
+
+
+def test_a_split_is_read_in_its_order_with_depth_and_colour_kept(folder):
+    pairs = PairFolder(folder, "train")
+    assert [pairs[i].name for i in range(len(pairs))] == ["00003D", "00001D"]
+    assert pairs[0].optical[0, 0].tolist() == [200, 60, 0]
+    assert pairs[0].thermal.dtype == np.uint16
+    assert pairs[0].labels.max() == 2
+    assert len(PairFolder(folder)) == 3
+
+
+def test_labels_may_be_absent(folder):
+    for file in (folder / "labels").iterdir():
+        file.unlink()
+    pairs = PairFolder(folder)
+    assert not pairs.labelled
+    assert pairs[0].labels is None
+
+
+def test_whatever_is_missing_is_named_before_training_starts(folder):
+    with pytest.raises(DataError, match=r"test\.txt: no such split; .* has: train"):
+        PairFolder(folder, "test")
+    (folder / "thermal" / "00001D.png").unlink()
+    with pytest.raises(DataError, match=r"thermal/00001D"):
+        PairFolder(folder, "train")
+    with pytest.raises(DataError, match="no such folder"):
+        PairFolder(folder / "rgb")
+
+
+def test_damaged_and_mismatched_files_are_named(folder):
+    pairs = PairFolder(folder)
+    (folder / "rgb" / "00001D.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(DataError, match=r"00001D\.png: cannot be read"):
+        pairs[0]
+    cv2.imwrite(str(folder / "thermal" / "00002N.png"), np.zeros((20, 30), np.uint8))
+    with pytest.raises(DataError, match=r"00002N\.png: 30x20 pixels"):
+        pairs[1]
+    cv2.imwrite(str(folder / "labels" / "00003D.png"), np.full((40, 60), 9, np.uint8))
+    with pytest.raises(DataError, match=r"00003D\.png: class id 9"):
+        pairs[2]
+
+
+def test_the_real_pairs_load(mfnet):
+    train, val = PairFolder(mfnet, "train"), PairFolder(mfnet, "val")
+    assert (len(train), len(val)) == (100, 60)
+    assert not set(train.names) & set(val.names)
+    pair = val[0]
+    assert pair.optical.shape == (480, 640, 3)
+    assert pair.thermal.dtype == np.uint8
+
+
+def test_reading_no_image_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.png"):
+        read_optical(tmp_path / "gone.png")
+
+
+def marked_sample() -> Sample:
+    """Optical, thermal and labels all show where each pixel came from."""
+    labels = np.zeros((96, 128), np.uint8)
+    labels[30:60, 40:90] = 3
+    thermal = (labels > 0).astype(np.float32)
+    optical = np.repeat(thermal[..., None] * 255, 3, 2).astype(np.uint8)
+    return Sample(optical, thermal, labels)
+
+
+def test_one_geometric_transform_moves_images_and_labels_together():
+    settings = AugmentSettings((64, 64), (0.7, 1.5), photometric=0, night=0, misregister=0)
+    for seed in range(20):
+        got = augment(marked_sample(), settings, np.random.default_rng(seed))
+        assert got.labels.shape == got.thermal.shape == got.optical.shape[:2] == (64, 64)
+        inside = cv2.erode((got.labels == 3).astype(np.uint8), np.ones((5, 5))) > 0
+        outside = cv2.dilate((got.labels == 3).astype(np.uint8), np.ones((5, 5))) == 0
+        assert (got.thermal[inside] > 0.8).all()
+        assert (got.thermal[outside] < 0.2).all()
+        assert (got.optical[inside] > 200).all()
+
+
+def test_rare_crops_contain_the_class():
+    settings = AugmentSettings((32, 32), (1.0, 1.0), rare_crop=1.0)
+    sample = marked_sample()
+    sample.labels[30:60, 40:90] = 0
+    sample.labels[5, 120] = 7
+    for seed in range(10):
+        assert 7 in augment(sample, settings, np.random.default_rng(seed)).labels
+
+
+def test_photometric_steps_stay_in_range_and_leave_labels_alone():
+    settings = AugmentSettings((96, 128), (1.0, 1.0), rare_crop=0, flip=0, photometric=1, night=1)
+    sample = Sample(
+        RNG.integers(0, 256, (96, 128, 3), np.uint8),
+        RNG.random((96, 128), np.float32),
+        RNG.integers(0, 9, (96, 128), np.uint8),
+    )
+    got = augment(sample, settings, np.random.default_rng(0))
+    assert np.array_equal(got.labels, sample.labels)
+    assert got.thermal.dtype == np.float32
+    assert got.thermal.min() >= 0
+    assert got.thermal.max() <= 1
+    assert got.optical.mean() < 0.8 * sample.optical.mean()
