@@ -61,7 +61,7 @@ class SyncSettings:
     max_wait_ns: int = 60 * MS
     dropout_after: int = 3
     recover_after: int = 3
-    thermal_timeout_ns: int = 500 * MS
+    thermal_timeout_ns: int = 1000 * MS
     offset_ns: int = 0
     jump_ns: int = 1000 * MS
     queue_size: int = 16

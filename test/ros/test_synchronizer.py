@@ -171,7 +171,7 @@ def test_a_constant_camera_offset_is_taken_out():
 
 
 def test_optical_frames_go_alone_while_thermal_is_silent_and_stop_when_it_is_back():
-    bench = Bench()
+    bench = Bench(thermal_timeout_ns=500 * MS)
     drive(bench, 0, 5, optical=True)
     for index in range(5, 20):
         bench.feed(OPTICAL, 100 * index)
@@ -185,7 +185,7 @@ def test_optical_frames_go_alone_while_thermal_is_silent_and_stop_when_it_is_bac
 
 
 def test_a_thermal_stream_that_never_starts_counts_as_silent():
-    bench = Bench()
+    bench = Bench(thermal_timeout_ns=500 * MS)
     for index in range(10):
         bench.feed(OPTICAL, 100 * index)
     assert len(bench.frames()) == 4
