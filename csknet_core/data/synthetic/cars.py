@@ -75,7 +75,7 @@ def _add_lower(builder: MeshBuilder, body: _Body) -> None:
         (-wide, nose + 0.02, half - 0.3), (-wide, belt * 0.99, half * 0.5),
         (wide, belt * 0.99, half * 0.5), (wide, nose + 0.02, half - 0.3),
     ]  # fmt: skip
-    builder.polygon(hood[::-1], hot)
+    builder.polygon(hood[::-1], hot, cull=False)
 
 
 def _cabin_profile(body: _Body) -> list[tuple[float, float]]:
