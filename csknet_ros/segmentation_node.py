@@ -13,8 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.parameter import Parameter as RosParameter
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
@@ -55,11 +57,8 @@ class SegmentationNode(LifecycleNode):
         name: str = "csknet",
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        # Before anything that can fail: rclpy destroys nodes that were only half made.
         self._open_segmenter = segmenter_factory
-        for parameter in PARAMETERS:
-            self.declare_parameter(parameter.name, parameter.default, describe(parameter))
-        self.add_on_set_parameters_callback(self._on_parameters)
         self._settings: NodeSettings | None = None
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
@@ -67,6 +66,10 @@ class SegmentationNode(LifecycleNode):
         self._sync: PairOrAlone[Any] | None = None
         self._worker: Worker[Any] | None = None
         self._statistics = Statistics()
+        super().__init__(name, **options)
+        for parameter in PARAMETERS:
+            self.declare_parameter(parameter.name, parameter.default, describe(parameter))
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Watchdogs count real seconds, also under a paused simulation clock.
         self.create_timer(1.0, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -352,6 +355,9 @@ def main(arguments: list[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except ParameterException as error:
+        get_logger("csknet").fatal(f"{error}; see config/segment.yaml for types and ranges")
+        return 2
     finally:
         _close(node)
     return 0

@@ -128,3 +128,15 @@ def test_the_shipped_weights_find_people_in_all_three_modes(default_weights):
         node.destroy_node()
         camera.destroy_node()
         rclpy.try_shutdown(context=context)
+
+
+@pytest.mark.parametrize("value", ["sync.slop:=9.0", "threads:=many", "sync.max_wait:=1"])
+def test_parameters_of_a_wrong_type_or_range_end_the_process_with_a_reason(value):
+    done = subprocess.run(
+        [sys.executable, "-m", "csknet_ros.segmentation_node", "--ros-args", "-p", value],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "ROS_DOMAIN_ID": str(next_domain())},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert value.split(":=")[0] in done.stderr
+    assert "Traceback" not in done.stderr
