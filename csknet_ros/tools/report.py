@@ -139,9 +139,9 @@ def draw_timeline(
     top.set_yticks([])
     top.set_ylabel("mode")
     top.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1.02), frameon=False)
-    lit = [(t, s.optical_luminance) for t, s in zip(times, statuses, strict=True)]
-    lit = [(t, value) for t, value in lit if value >= 0]
-    middle.plot([t for t, _ in lit], [v for _, v in lit], ".-", color="#b8860b")
+    # NaN leaves a gap where there is no RGB image.
+    lit = [s.optical_luminance if s.optical_luminance >= 0 else np.nan for s in statuses]
+    middle.plot(times, lit, ".-", color="#b8860b")
     middle.set_ylabel("RGB luminance")
     latency = [(recording.received_ns[f.stamp_ns] - f.stamp_ns) / 1e6 for f in answered]
     bottom.plot(times, latency, ".-", color="#444444")
