@@ -207,6 +207,8 @@ def print_summary(summary: dict[str, Any], script: Script) -> None:
     latency = ", ".join(f"{key} {value} ms" for key, value in summary["latency_ms"].items())
     console.print(f"{counts}, unaccounted {summary['unaccounted']}, dropped {summary['dropped']}")
     console.print(f"latency {latency}; modes {summary['modes']}")
+    miou = ", ".join(f"{mode} {_percent(v)}" for mode, v in summary["miou_by_mode"].items())
+    console.print(f"mIoU over all frames of a mode: {miou}")
 
 
 def _percent(value: float | None) -> str:
