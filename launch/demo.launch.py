@@ -27,12 +27,15 @@ def generate_launch_description():
             LaunchConfiguration("script"),
             "--rate",
             LaunchConfiguration("rate"),
+            "--seconds",
+            LaunchConfiguration("seconds"),
         ],
     )
     return LaunchDescription(
         [
             DeclareLaunchArgument("script", default_value=SCRIPT, description="Drive to play."),
             DeclareLaunchArgument("rate", default_value="5.0", description="Pairs per second."),
+            DeclareLaunchArgument("seconds", default_value="45", description="Length."),
             segmentation,
             cameras,
         ]

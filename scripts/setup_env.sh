@@ -3,7 +3,7 @@
 # Source it: the environment is active afterwards and `repository` is set.
 set -euo pipefail
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$repository/.venv
 
 fail() {
@@ -29,7 +29,11 @@ install_everything() {
         "ROS 2 comes from PyPI for Linux on x86-64 only; elsewhere use your ROS 2 distribution" \
         "(docs/robot.md)"
     echo "csknet: setting up $venv with $($python --version) (about 2 minutes, 2 GB)"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    # A venv that was interrupted has no pip, one that was moved points to its old place.
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
+        ! grep -qF "$venv" "$venv/bin/activate"; then
+        "$python" -m venv --clear "$venv"
+    fi
     # shellcheck disable=SC1091
     source "$venv/bin/activate"
     for step in "setuptools wheel" "--no-build-isolation -e $repository[train,ros,demo,dev]"; do
@@ -41,7 +45,8 @@ install_everything() {
     done
 }
 
-wanted=$(cat "$repository/setup.py" "$repository/constraints.txt" "${BASH_SOURCE[0]}" | sha256sum)
+wanted=$({ echo "$venv"; cat "$repository"/{setup.py,constraints.txt,scripts/setup_env.sh}; } |
+    sha256sum)
 if [ "$(cat "$venv/csknet.stamp" 2>/dev/null)" != "$wanted" ]; then
     install_everything
     echo "$wanted" >"$venv/csknet.stamp"

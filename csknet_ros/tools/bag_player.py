@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -20,6 +19,10 @@ from rosbags.rosbag2 import ReaderError
 from rosgraph_msgs.msg import Clock
 
 from csknet_core.errors import DataError
+from csknet_ros.tools.interrupts import start_ros
+
+# A subscriber may learn of its publisher a little later than the other way round.
+_SETTLE_S = 0.3
 
 
 class BagPlayer(Node):
@@ -36,8 +39,13 @@ class BagPlayer(Node):
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._playing: dict[int, tuple[Any, Any]] = {}
 
-    def play(self, bag: Path, rate: float) -> int:
+    def play(self, bag: Path, rate: float, wait_s: float) -> int:
         """Play once; returns how many messages went out.
+
+        Args:
+            bag: rosbag2 folder or MCAP file.
+            rate: times recorded speed.
+            wait_s: longest wait for subscribers, the first time.
 
         Raises:
             DataError: the bag is missing or damaged.
@@ -46,13 +54,15 @@ class BagPlayer(Node):
             raise DataError(f"bag {bag}: no such file or folder")
         try:
             with AnyReader([bag]) as reader:
-                self._advertise(reader)
+                if self._advertise(reader):
+                    self._wait_for_subscribers(wait_s)
                 return self._publish_all(reader, rate)
         except (AnyReaderError, ReaderError) as error:
             raise DataError(f"bag {bag}: cannot be read ({error})") from error
 
-    def _advertise(self, reader: AnyReader) -> None:
-        """Create all publishers first, so that discovery is over when playing starts."""
+    def _advertise(self, reader: AnyReader) -> bool:
+        """Create the publishers of a bag; False when they are there already."""
+        known = len(self._playing)
         for connection in reader.connections:
             if connection.id in self._playing:
                 continue
@@ -66,11 +76,22 @@ class BagPlayer(Node):
                 continue
             publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
             self._playing[connection.id] = (publisher, kind)
-        time.sleep(1.0)
+        return len(self._playing) > known
+
+    def _wait_for_subscribers(self, longest_s: float) -> None:
+        """Wait until every topic is listened to, so that no first messages are lost."""
+        end = time.monotonic() + longest_s
+        publishers = [publisher for publisher, _ in self._playing.values()]
+        while time.monotonic() < end:
+            if all(publisher.get_subscription_count() for publisher in publishers):
+                time.sleep(_SETTLE_S)
+                return
+            time.sleep(0.05)
 
     def _publish_all(self, reader: AnyReader, rate: float) -> int:
         start = time.monotonic()
         count = 0
+        self.get_logger().info(f"playing {reader.message_count} messages")
         for connection, time_ns, raw in reader.messages():
             if connection.id not in self._playing:
                 continue
@@ -102,6 +123,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("bag", type=Path, help="rosbag2 folder (sqlite3 or MCAP) or .mcap file")
     parser.add_argument("--rate", type=float, default=1.0, help="times recorded speed")
     parser.add_argument("--loop", action="store_true", help="start over at the end")
+    parser.add_argument("--wait", type=float, default=1.0, help="longest wait for subscribers, s")
     parser.add_argument("--clock", action="store_true", help="publish /clock in bag time")
     options = parser.parse_args(arguments)
     if options.rate <= 0:
@@ -113,11 +135,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Play a bag; returns the exit code."""
     arguments = sys.argv if arguments is None else arguments
     options = parse_arguments(remove_ros_args(arguments)[1:])
-    rclpy.init(args=arguments)
+    start_ros(arguments)
     player = BagPlayer(options.clock)
     try:
         while True:
-            count = player.play(options.bag, options.rate)
+            count = player.play(options.bag, options.rate, options.wait)
             player.get_logger().info(f"played {count} messages of {options.bag}")
             if not options.loop:
                 time.sleep(0.5)  # let the last messages leave before the publishers go
@@ -125,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     except DataError as error:
         player.get_logger().error(str(error))
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     finally:
         rclpy.try_shutdown()

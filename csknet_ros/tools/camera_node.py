@@ -14,7 +14,6 @@ from typing import Any
 
 import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
@@ -24,23 +23,27 @@ from std_msgs.msg import Header
 from csknet_core.errors import CsknetError
 from csknet_ros.images import fill_message
 from csknet_ros.tools.faults import FaultInjector
+from csknet_ros.tools.interrupts import start_ros
 from csknet_ros.tools.script import Phase, Script, load_script, real_pairs_script
 from csknet_ros.tools.sources import DriveSource, FolderSource, FrameSource, SourceFrame
 
 _CAMERA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _TRUTH = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 _AHEAD = 300
+# A subscriber may learn of its publisher a little later than the other way round.
+_SETTLE_S = 0.3
 _THERMAL_ENCODINGS = {"uint8": "mono8", "uint16": "mono16", "float32": "32FC1"}
 
 
 class CameraNode(Node):
-    """Publishes `rgb/image`, `thermal/image`, `thermal/camera_info` and `truth/label_map`."""
+    """Publishes `rgb/image` and `thermal/image`, `camera_info` of each, `truth/label_map`."""
 
     def __init__(self) -> None:
         super().__init__("camera_pair")
         self._rgb = self.create_publisher(Image, "rgb/image", _CAMERA)
         self._thermal = self.create_publisher(Image, "thermal/image", _CAMERA)
-        self._info = self.create_publisher(CameraInfo, "thermal/camera_info", _CAMERA)
+        self._rgb_info = self.create_publisher(CameraInfo, "rgb/camera_info", _CAMERA)
+        self._thermal_info = self.create_publisher(CameraInfo, "thermal/camera_info", _CAMERA)
         self._truth = self.create_publisher(Image, "truth/label_map", _TRUTH)
 
     def wait_for_subscribers(self, count: int, timeout_s: float) -> None:
@@ -61,6 +64,7 @@ class CameraNode(Node):
                     "segmentation node, or set --subscribers 0"
                 )
             time.sleep(0.05)
+        time.sleep(_SETTLE_S)
 
     def publish(self, frame: SourceFrame, phase: Phase, faults: FaultInjector) -> int | None:
         """Publish one pair as the phase's faulty cameras do.
@@ -73,12 +77,13 @@ class CameraNode(Node):
         if faulty.optical is not None:
             header = _header(stamp_ns + faulty.optical_shift_ns, "rgb_optical_frame")
             self._rgb.publish(_image(faulty.optical, "rgb8", header))
+            self._rgb_info.publish(_camera_info(faulty.optical, header))
         if faulty.thermal is None:
             return None
         header = _header(stamp_ns, "thermal_optical_frame")
         encoding = _THERMAL_ENCODINGS[str(faulty.thermal.dtype)]
         self._thermal.publish(_image(faulty.thermal, encoding, header))
-        self._info.publish(_camera_info(faulty.thermal, header))
+        self._thermal_info.publish(_camera_info(faulty.thermal, header))
         if frame.labels is not None:
             self._truth.publish(_image(frame.labels, "mono8", header))
         return stamp_ns
@@ -97,7 +102,7 @@ def _header(stamp_ns: int, frame_id: str) -> Header:
 
 
 def _camera_info(image: NDArray[Any], header: Header) -> CameraInfo:
-    height, width = image.shape
+    height, width = image.shape[:2]
     focal, cx, cy = 0.9 * width, width / 2, height / 2
     return CameraInfo(
         header=header,
@@ -117,6 +122,7 @@ class Prepared:
     def __init__(self, source: FrameSource) -> None:
         self._source = source
         self._queue: queue.Queue[SourceFrame | Exception] = queue.Queue(_AHEAD)
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._prepare, daemon=True)
 
     def fill(self, report: Node) -> None:
@@ -137,13 +143,31 @@ class Prepared:
                 raise frame
             yield frame
 
+    def stop(self) -> None:
+        """End the thread; one that is still drawing at exit would abort the process."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
     def _prepare(self) -> None:
         for index in range(len(self._source)):
+            entry: SourceFrame | Exception
             try:
-                self._queue.put(self._source.frame(index))
-            except CsknetError as error:
-                self._queue.put(error)
+                entry = self._source.frame(index)
+            except Exception as error:  # whatever it is, the player must not wait for ever
+                entry = error
+            if not self._put(entry) or isinstance(entry, Exception):
                 return
+
+    def _put(self, entry: SourceFrame | Exception) -> bool:
+        """Wait for room in the queue; False when stopped."""
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
 
 
 def play(
@@ -211,8 +235,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Play once, then exit; returns the exit code."""
     arguments = sys.argv if arguments is None else arguments
     options = parse_arguments(remove_ros_args(arguments)[1:])
-    rclpy.init(args=arguments)
+    start_ros(arguments)
     node = CameraNode()
+    frames = None
     try:
         script, source = open_source(options)
         frames = Prepared(source)
@@ -226,9 +251,11 @@ def main(arguments: list[str] | None = None) -> int:
     except CsknetError as error:
         node.get_logger().error(str(error))
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     finally:
+        if frames is not None:
+            frames.stop()
         rclpy.try_shutdown()
 
 

@@ -16,19 +16,24 @@ from typing import Any
 
 from rclpy.utilities import get_rmw_implementation_identifier
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from csknet_core.errors import CsknetError
 from csknet_core.weights.files import find_weights, read_info
+from csknet_ros.parameters import BY_NAME
 from csknet_ros.tools.camera_node import open_source
+from csknet_ros.tools.interrupts import interrupt_once
 from csknet_ros.tools.recorder import Recorder, Recording
 from csknet_ros.tools.report import write_report
 from csknet_ros.tools.script import Script
-from csknet_ros.tools.summary import PlayedFrame, failures, summarize
+from csknet_ros.tools.summary import PlayedFrame, failures, outcome_of, summarize
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 180.0
+_QUIET_S = 5.0
+_CAMERA_SILENT_AFTER = 2.5  # frame periods
 console = Console()
 
 
@@ -97,6 +102,7 @@ class Graph:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+        self.recorder.close()
 
     def start_node(self) -> None:
         """Start the segmentation node and wait until it listens.
@@ -105,6 +111,10 @@ class Graph:
             CsknetError: it ended or did not come up; the message ends with its log.
         """
         command = ["csknet_ros.segmentation_node", "--ros-args"]
+        # The node's default would take a slow camera's ordinary pause for a silent camera.
+        usual_s = float(BY_NAME["sync.thermal_timeout"].default)
+        silence_s = max(usual_s, _CAMERA_SILENT_AFTER / self._options.rate)
+        command += ["-p", f"sync.thermal_timeout:={silence_s:.3f}"]
         if self._options.weights:
             command += ["-p", f"weights:={self._options.weights}"]
         process = self._start(command, "node.log")
@@ -142,13 +152,23 @@ class Graph:
             log = (self._folder / "camera.log").read_text(encoding="utf-8")[-2000:]
             raise CsknetError(f"the camera node failed:\n{log}")
 
-    def finish(self) -> Recording:
-        """Give the last answers time to come, then stop recording."""
-        seen = -1
-        while seen != (now := sum(map(len, self.recorder.recording.statuses.values()))):
-            seen = now
-            time.sleep(1.0)
-        return self.recorder.close()
+    def finish(self) -> tuple[Recording, list[PlayedFrame]]:
+        """Wait for the last answers, as long as any still come; return all that was recorded.
+
+        Returns:
+            The recording, and the thermal frames that the camera says it published.
+        """
+        lines = (self._folder / "played.jsonl").read_text(encoding="utf-8").splitlines()
+        played = [PlayedFrame(**json.loads(line)) for line in lines]
+        recording = self.recorder.recording
+        settled, since = -1, time.monotonic()
+        while settled < len(played) and time.monotonic() - since < _QUIET_S:
+            outcomes = [outcome_of(recording, frame.stamp_ns) for frame in played]
+            now = sum(outcome in ("out", "dropped") for outcome in outcomes)
+            if now != settled:
+                settled, since = now, time.monotonic()
+            time.sleep(0.1)
+        return self.recorder.close(), played
 
     def _start(self, command: list[str], log: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -172,9 +192,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name, Graph(options, Path(name)) as graph:
         graph.start_node()
         graph.play(len(source))
-        recording = graph.finish()
-        lines = (Path(name) / "played.jsonl").read_text(encoding="utf-8").splitlines()
-        played = [PlayedFrame(**json.loads(line)) for line in lines]
+        recording, played = graph.finish()
     summary = summarize(recording, played, script, get_rmw_implementation_identifier())
     title = "csknet on real frames" if options.data else "csknet on a rendered drive"
     with console.status("drawing the report"):
@@ -183,7 +201,7 @@ def run(options: argparse.Namespace) -> int:
     console.print(f"report: {options.out / 'report.html'}")
     problems = failures(summary)
     for problem in problems:
-        console.print(f"[red]failed:[/red] {problem}")
+        console.print(f"[red]failed:[/red] {escape(problem)}")
     return 1 if problems else 0
 
 
@@ -217,10 +235,11 @@ def _percent(value: float | None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo from the command line."""
+    interrupt_once()
     try:
         return run(parse_arguments(arguments))
     except CsknetError as error:
-        console.print(f"[red]demo:[/red] {error}", markup=True, highlight=False)
+        console.print(f"[red]demo:[/red] {escape(str(error))}", highlight=False)
         return 2
     except KeyboardInterrupt:
         return 130

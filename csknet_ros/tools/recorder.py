@@ -34,6 +34,8 @@ class Recording:
         answers: how many label maps came for a stamp.
         received_ns: wall time at which the label map came.
         statuses: frame statuses of thermal frames, all that came.
+        optical_answers: label maps announced for RGB frames answered in a silent thermal
+            camera's place; their stamps may be those of thermal frames that came late.
     """
 
     optical: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Recording:
     answers: Counter[int] = field(default_factory=Counter)
     received_ns: dict[int, int] = field(default_factory=dict)
     statuses: dict[int, list[FrameStatus]] = field(default_factory=dict)
+    optical_answers: Counter[int] = field(default_factory=Counter)
 
 
 class Recorder:
@@ -58,7 +61,6 @@ class Recorder:
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain_id)
         self._node = rclpy.create_node("recorder", context=self._context)
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
         for topic, qos, store in (
             ("rgb/image", _CAMERA, self._on_optical),
@@ -87,7 +89,9 @@ class Recorder:
         return len(self.recording.thermal)
 
     def close(self) -> Recording:
-        """Stop recording and return what was seen."""
+        """Stop recording and return what was seen; may be called again."""
+        if self._stopping.is_set():
+            return self.recording
         self._stopping.set()
         self._thread.join()
         self._node.destroy_node()
@@ -124,6 +128,8 @@ class Recorder:
         status = decode(message)
         if status.primary == "thermal":
             self.recording.statuses.setdefault(_stamp(message), []).append(status)
+        else:
+            self.recording.optical_answers[_stamp(message)] += status.answered
 
 
 def _stamp(message: Any) -> int:

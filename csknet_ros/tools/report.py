@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import MFNET
+from csknet_core.errors import DataError
 from csknet_core.modality import Mode
 from csknet_core.runtime.overlay import colorize, draw_legend, draw_overlay, thermal_to_rgb
 from csknet_ros.tools.recorder import Recording
 from csknet_ros.tools.script import Script
-from csknet_ros.tools.summary import PlayedFrame
+from csknet_ros.tools.summary import PlayedFrame, outcome_of
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MODE_COLORS = {
@@ -29,6 +35,7 @@ _MODE_COLORS = {
     Mode.THERMAL_ONLY.value: "#e07b1a",
     Mode.OPTICAL_ONLY.value: "#3b7dd8",
 }
+_OUTCOME_COLORS = {"dropped": "#b5b5b5", "lost": "#d62728", "unaccounted": "#7f00ff"}
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 VIDEO, SHEET, TIMELINE, PAGE, SUMMARY = (
     "overlay.webm",
@@ -90,11 +97,23 @@ def panels(recording: Recording, stamp_ns: int) -> list[NDArray[np.uint8]]:
 def write_video(
     path: Path, recording: Recording, played: list[PlayedFrame], rate_hz: float
 ) -> None:
-    """Write RGB, thermal and answer side by side, 1280x320, VP8 in WebM (browsers play it)."""
-    size = (1281, 320)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), rate_hz, size)
+    """Write RGB, thermal and answer side by side, VP8 in WebM (browsers play it).
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    size = (1280, 320)
+    with _without_native_stderr():
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), rate_hz, size)
+    if not writer.isOpened():
+        raise DataError(
+            f"video {path}: cannot be written; check the folder and the disk, and that OpenCV has "
+            "VP8 (pip install opencv-python)"
+        )
     for frame in played:
-        strip = np.hstack([_shrink(p, 427, 320) for p in panels(recording, frame.stamp_ns)[:3]])
+        pictures = panels(recording, frame.stamp_ns)[:3]
+        widths = (427, 427, 426)
+        strip = np.hstack([_shrink(p, w, 320) for p, w in zip(pictures, widths, strict=True)])
         cv2.putText(strip, frame.phase, (8, 308), _FONT, 0.6, (255,) * 3, 1, cv2.LINE_AA)
         writer.write(cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))
     writer.release()
@@ -107,6 +126,8 @@ def contact_sheet(
     rows = [_sheet_head()]
     for phase in script.phases:
         frames = [f for f in played if f.phase == phase.name]
+        # A dropped frame has no picture to show; the timeline shows that it was dropped.
+        frames = [f for f in frames if outcome_of(recording, f.stamp_ns) == "out"] or frames
         for share in (0.4, 0.9):
             if frames:
                 frame = frames[min(len(frames) - 1, int(share * len(frames)))]
@@ -126,35 +147,66 @@ def draw_timeline(
 ) -> None:
     """Plot mode, luminance and latency over time, with the phases behind them."""
     start = played[0].stamp_ns if played else 0
-    answered = [f for f in played if recording.answers[f.stamp_ns] and f.stamp_ns in
-                recording.statuses]  # fmt: skip
-    times = [(f.stamp_ns - start) / 1e9 for f in answered]
-    statuses = [recording.statuses[f.stamp_ns][0] for f in answered]
+    times = [(frame.stamp_ns - start) / 1e9 for frame in played]
+    out = [outcome_of(recording, frame.stamp_ns) == "out" for frame in played]
     figure, (top, middle, bottom) = plt.subplots(
-        3, 1, figsize=(11, 5.4), sharex=True, height_ratios=[1, 2, 2], layout="constrained"
+        3, 1, figsize=(11, 5.8), sharex=True, height_ratios=[1, 2, 2], layout="constrained"
     )
-    for mode, color in _MODE_COLORS.items():
-        at = [t for t, s in zip(times, statuses, strict=True) if s.mode == mode]
-        top.scatter(at, [0] * len(at), marker="|", s=900, color=color, label=mode, linewidths=3)
-    top.set_yticks([])
-    top.set_ylabel("mode")
-    top.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1.02), frameon=False)
-    # NaN leaves a gap where there is no RGB image.
-    lit = [s.optical_luminance if s.optical_luminance >= 0 else np.nan for s in statuses]
-    middle.plot(times, lit, ".-", color="#b8860b")
+    _plot_modes(top, recording, played, times)
+    # NaN breaks the line: without RGB there is no luminance, without an answer no latency.
+    middle.plot(times, _luminance(recording, played), ".-", color="#b8860b")
     middle.set_ylabel("RGB luminance")
-    latency = [(recording.received_ns[f.stamp_ns] - f.stamp_ns) / 1e6 for f in answered]
+    latency = [
+        (recording.received_ns[frame.stamp_ns] - frame.stamp_ns) / 1e6 if answered else math.nan
+        for frame, answered in zip(played, out, strict=True)
+    ]
     bottom.plot(times, latency, ".-", color="#444444")
     bottom.set_ylabel("latency, ms")
-    bottom.set_ylim(bottom=0)
+    for axis in (middle, bottom):
+        axis.set_ylim(bottom=0)
     bottom.set_xlabel("time, s")
     _mark_phases((top, middle, bottom), played, script, start)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
+def _plot_modes(
+    axis: Axes, recording: Recording, played: list[PlayedFrame], times: list[float]
+) -> None:
+    """Draw one tick for every frame, colored by the mode it was answered in."""
+    for name, color in (*_MODE_COLORS.items(), *_OUTCOME_COLORS.items()):
+        at = [
+            time
+            for time, frame in zip(times, played, strict=True)
+            if _mode_or_outcome(recording, frame.stamp_ns) == name
+        ]
+        if at:
+            axis.vlines(at, 0, 1, color=color, linewidth=2.5, label=name)
+    axis.set_yticks([])
+    axis.set_ylabel("mode")
+    if played:
+        axis.legend(
+            ncols=6, loc="lower right", bbox_to_anchor=(1, 1.25), frameon=False, handlelength=1
+        )
+
+
+def _mode_or_outcome(recording: Recording, stamp_ns: int) -> str:
+    outcome = outcome_of(recording, stamp_ns)
+    return recording.statuses[stamp_ns][0].mode if outcome == "out" else outcome
+
+
+def _luminance(recording: Recording, played: list[PlayedFrame]) -> list[float]:
+    """Return the RGB luminance the node saw, NaN where it saw none."""
+    values = []
+    for frame in played:
+        statuses = recording.statuses.get(frame.stamp_ns, [])
+        seen = statuses and statuses[0].optical_luminance >= 0
+        values.append(statuses[0].optical_luminance if seen else math.nan)
+    return values
+
+
 def _mark_phases(
-    axes: tuple[Any, ...], played: list[PlayedFrame], script: Script, start: int
+    axes: tuple[Axes, ...], played: list[PlayedFrame], script: Script, start: int
 ) -> None:
     for index, phase in enumerate(script.phases):
         stamps = [f.stamp_ns for f in played if f.phase == phase.name]
@@ -162,9 +214,9 @@ def _mark_phases(
             continue
         first, last = (min(stamps) - start) / 1e9, (max(stamps) - start) / 1e9
         for axis in axes:
-            axis.axvspan(first, last, color="#000000", alpha=0.05 if index % 2 else 0.0)
-        axes[1].text((first + last) / 2, 0.98, phase.name, ha="center", va="top", fontsize=8,
-                     transform=axes[1].get_xaxis_transform())  # fmt: skip
+            axis.axvspan(first, last, color="#000000", alpha=0.06 if index % 2 else 0.0)
+        axes[0].text((first + last) / 2, 1.06, phase.name, ha="center", va="bottom", fontsize=9,
+                     transform=axes[0].get_xaxis_transform())  # fmt: skip
 
 
 def _sheet_head() -> NDArray[np.uint8]:
@@ -192,6 +244,20 @@ def _blank(text: str) -> NDArray[np.uint8]:
     picture = np.full((480, 640, 3), 40, np.uint8)
     cv2.putText(picture, text, (200, 250), _FONT, 1.4, (150,) * 3, 2, cv2.LINE_AA)
     return picture
+
+
+@contextlib.contextmanager
+def _without_native_stderr() -> Iterator[None]:
+    """Keep OpenCV from printing that VP8 is not supported in WebM, which it is."""
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(null)
+        os.close(saved)
 
 
 def _save(path: Path, image: NDArray[np.uint8]) -> None:

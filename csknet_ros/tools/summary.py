@@ -5,7 +5,11 @@ Every thermal frame the camera published is exactly one of
 - out: one frame status says answered, and exactly one label map carries its stamp;
 - dropped: one frame status says dropped, with a reason, and there is no label map;
 - lost: neither status nor label map came, the frame never reached the node;
-- unaccounted: anything else. This must never happen.
+- unaccounted: anything else. This must never happen. A label map whose stamp is nobody's
+  counts here too.
+
+While the thermal camera is silent the node answers RGB frames in its place and announces each
+in a status of its own. Those are answers, but not to a thermal frame, so they count nowhere.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ class PlayedFrame:
 def outcome_of(recording: Recording, stamp_ns: int) -> str:
     """Return "out", "dropped", "lost" or "unaccounted" for one thermal frame."""
     statuses = recording.statuses.get(stamp_ns, [])
-    maps = recording.answers[stamp_ns]
+    maps = recording.answers[stamp_ns] - recording.optical_answers[stamp_ns]
     if not statuses and not maps:
         return "lost"
     if len(statuses) == 1 and maps == int(statuses[0].answered):
@@ -62,13 +66,19 @@ def summarize(
         for f in played
         if outcome_of(recording, f.stamp_ns) == "dropped"
     )
+    stamps = {frame.stamp_ns for frame in played}
+    strays = sum(
+        count - recording.optical_answers[stamp]
+        for stamp, count in recording.answers.items()
+        if stamp not in stamps
+    )
     latency = [(recording.received_ns[f.stamp_ns] - f.stamp_ns) / 1e6 for f in answered]
     backend = next((recording.statuses[f.stamp_ns][0].hardware_id for f in answered), "none")
     return {
         "frames_in": len(played),
         "frames_out": outcomes["out"],
         "lost": outcomes["lost"],
-        "unaccounted": outcomes["unaccounted"],
+        "unaccounted": outcomes["unaccounted"] + max(0, strays),
         "modes": dict(modes),
         "phases": [_phase_summary(recording, played, phase) for phase in script.phases],
         "latency_ms": _percentiles(latency),
@@ -88,7 +98,9 @@ def failures(summary: dict[str, Any]) -> list[str]:
         problems.append("no frame was answered")
     for phase in summary["phases"]:
         share = phase["share_in_expected_mode"]
-        if share is not None and share < 0.5:
+        if share is None and phase["frames"]:
+            problems.append(f"phase '{phase['name']}' got no answer")
+        elif share is not None and share < 0.5:
             problems.append(
                 f"phase '{phase['name']}' was in {phase['expected_mode']} for only {share:.0%}"
             )

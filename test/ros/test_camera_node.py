@@ -64,7 +64,7 @@ class Listener:
 
 CAMERA = {
     "rgb/image": Image, "thermal/image": Image, "truth/label_map": Image,
-    "thermal/camera_info": CameraInfo,
+    "thermal/camera_info": CameraInfo, "rgb/camera_info": CameraInfo,
 }  # fmt: skip
 
 
@@ -83,6 +83,7 @@ def test_a_drive_is_played_with_its_faults_and_logged(tmp_path):
     stamps = [stamp_of(m.header) for m in got["thermal/image"]]
     assert stamps == [entry["stamp_ns"] for entry in played]
     assert [stamp_of(m.header) for m in got["rgb/image"]] == stamps[:10]
+    assert [stamp_of(m.header) for m in got["rgb/camera_info"]] == stamps[:10]
     assert [stamp_of(m.header) for m in got["truth/label_map"]] == stamps
     steps = np.diff(stamps) / 1e6
     assert abs(float(np.median(steps)) - 100) < 20
@@ -132,7 +133,13 @@ def test_a_bag_is_played_as_recorded(tmp_path, storage):
             writer.write(connection, 10**9 + index * 50_000_000, raw)
     listener = Listener({"/new": Image})
     done = listener.run(
-        "csknet_ros.tools.bag_player", str(path), "--ros-args", "--remap", "/old:=/new"
+        "csknet_ros.tools.bag_player",
+        str(path),
+        "--wait",
+        "30",
+        "--ros-args",
+        "--remap",
+        "/old:=/new",
     )
     got = listener.close()["/new"]
     assert done.returncode == 0, done.stderr
@@ -168,8 +175,9 @@ def test_the_demo_accounts_for_every_frame(tmp_path, default_weights):
 
 def test_the_demo_says_when_there_are_no_weights():
     done = subprocess.run(
-        [sys.executable, "-m", "csknet_ros.tools.demo", "--weights", "gone.safetensors"],
+        [sys.executable, "-m", "csknet_ros.tools.demo", "--weights", "[/gone].safetensors"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "gone.safetensors" in done.stdout.replace("\n", "")
+    assert "Traceback" not in done.stderr
+    assert "[/gone].safetensors" in done.stdout.replace("\n", "")

@@ -5,13 +5,24 @@ import json
 import numpy as np
 import pytest
 
-from csknet_core.errors import ConfigError
+from csknet_core.errors import ConfigError, DataError
 from csknet_core.modality import Mode
 from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
+from csknet_ros.tools.camera_node import Prepared
 from csknet_ros.tools.faults import FaultInjector, Faults
 from csknet_ros.tools.recorder import Recording
-from csknet_ros.tools.report import PAGE, SHEET, SUMMARY, TIMELINE, VIDEO, write_report
+from csknet_ros.tools.report import (
+    PAGE,
+    SHEET,
+    SUMMARY,
+    TIMELINE,
+    VIDEO,
+    contact_sheet,
+    write_report,
+    write_video,
+)
 from csknet_ros.tools.script import Phase, Script, load_script, real_pairs_script
+from csknet_ros.tools.sources import SourceFrame
 from csknet_ros.tools.summary import PlayedFrame, failures, outcome_of, summarize
 
 RGB = np.full((4, 6, 3), 100, np.uint8)
@@ -134,6 +145,22 @@ def test_every_frame_has_exactly_one_outcome():
     assert outcome_of(recording, played[4].stamp_ns) == "unaccounted"
 
 
+def test_answers_in_a_silent_thermal_cameras_place_are_not_held_against_it():
+    recording, played = recorded()
+    late = played[0].stamp_ns  # its RGB frame was answered before the thermal frame came
+    recording.answers[late] = 2
+    recording.optical_answers[late] = 1
+    recording.answers[7] = recording.optical_answers[7] = 1  # thermal never came
+    assert outcome_of(recording, late) == "out"
+    assert summarize(recording, played, SCRIPT, "rmw_test")["unaccounted"] == 0
+
+
+def test_a_label_map_with_nobodys_stamp_is_unaccounted():
+    recording, played = recorded()
+    recording.answers[7] = 1
+    assert summarize(recording, played, SCRIPT, "rmw_test")["unaccounted"] == 1
+
+
 def test_the_summary_adds_up():
     recording, played = recorded()
     summary = summarize(recording, played, SCRIPT, "rmw_test")
@@ -157,7 +184,80 @@ def test_a_run_fails_when_frames_or_modes_are_wrong():
     wrong = Script((Phase("light", 1, Mode.OPTICAL_ONLY), SCRIPT.phases[1]))
     problems = failures(summarize(recording, played, wrong, "rmw_test"))
     assert problems == ["phase 'light' was in optical_only for only 0%"]
-    assert failures(summarize(Recording(), played, SCRIPT, "rmw_test")) == ["no frame was answered"]
+    assert failures(summarize(Recording(), played, SCRIPT, "rmw_test")) == [
+        "no frame was answered", "phase 'light' got no answer", "phase 'dark' got no answer",
+    ]  # fmt: skip
+
+
+def test_a_phase_without_any_answer_fails_the_run():
+    recording, played = recorded()
+    for frame in played[5:]:
+        recording.answers[frame.stamp_ns] = 0
+        recording.statuses[frame.stamp_ns] = [FrameStatus("thermal", DROPPED, "", "superseded")]
+    summary = summarize(recording, played, SCRIPT, "rmw_test")
+    assert failures(summary) == ["phase 'dark' got no answer"]
+
+
+def test_the_sheet_shows_answered_frames_where_there_are_any():
+    recording, played = recorded()
+    for frame in played[:2]:  # of "light", only 2 to 4 are left, and 2 is the only answer
+        recording.answers[frame.stamp_ns] = 0
+        del recording.statuses[frame.stamp_ns]
+    for stamp in recording.label_maps:
+        recording.overlay[stamp] = np.full((48, 64, 3), 255 if stamp == played[2].stamp_ns else 0,
+                                           np.uint8)  # fmt: skip
+    sheet = contact_sheet(recording, played, SCRIPT)
+    shown = [sheet[26 + 240 * row + 100, 2 * 320 + 160, 0] for row in range(2)]
+    assert shown == [255, 255]
+
+
+def test_an_unwritable_video_names_the_file(tmp_path):
+    with pytest.raises(DataError, match=r"gone.overlay\.webm"):
+        write_video(tmp_path / "gone" / "overlay.webm", Recording(), [], 5.0)
+
+
+class Broken:
+    """A source whose second frame fails in a way nobody foresaw."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def frame(self, index: int) -> SourceFrame:
+        if index:
+            raise RuntimeError("unforeseen")
+        return SourceFrame(RGB, thermal(1), None)
+
+
+class Log:
+    def get_logger(self):
+        return self
+
+    def info(self, text: str) -> None:
+        pass
+
+
+def test_a_source_that_breaks_does_not_leave_the_player_waiting():
+    frames = Prepared(Broken())
+    frames.fill(Log())
+    player = iter(frames)
+    assert next(player).thermal[0, 0] == 1
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        next(player)
+
+
+class Endless:
+    def __len__(self) -> int:
+        return 10_000
+
+    def frame(self, index: int) -> SourceFrame:
+        return SourceFrame(RGB, thermal(1), None)
+
+
+def test_preparing_can_be_stopped_while_the_queue_is_full():
+    frames = Prepared(Endless())
+    frames.fill(Log())
+    frames.stop()
+    assert not frames._thread.is_alive()
 
 
 def test_the_report_is_whole_and_its_pictures_open(tmp_path):
