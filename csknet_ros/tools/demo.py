@@ -24,7 +24,7 @@ from csknet_core.errors import CsknetError
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.parameters import BY_NAME
 from csknet_ros.tools.camera_node import open_source
-from csknet_ros.tools.interrupts import interrupt_once
+from csknet_ros.tools.interrupts import interrupt_once, interrupts_held
 from csknet_ros.tools.recorder import Recorder, Recording
 from csknet_ros.tools.report import write_report
 from csknet_ros.tools.script import Script
@@ -102,6 +102,7 @@ class Graph:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         self.recorder.close()
 
     def start_node(self) -> None:
@@ -171,13 +172,14 @@ class Graph:
         return self.recorder.close(), played
 
     def _start(self, command: list[str], log: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env=self._environment,
-            stdout=(self._folder / log).open("wb"),
-            stderr=subprocess.STDOUT,
-        )
-        self._processes.append(process)
+        with interrupts_held(), (self._folder / log).open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            self._processes.append(process)
         return process
 
 

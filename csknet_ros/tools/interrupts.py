@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import rclpy
@@ -18,6 +20,24 @@ def interrupt_once() -> None:
     """
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM in this block; one that came meanwhile acts at its end.
+
+    Starting a process inside keeps it from running unrecorded, which is what an interrupt between
+    the fork and the return of `Popen` would do.
+    """
+    held: list[int] = []
+    previous = {n: signal.signal(n, lambda number, _: held.append(number)) for n in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def start_ros(arguments: list[str]) -> None:

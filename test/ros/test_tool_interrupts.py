@@ -11,6 +11,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from support.graph import next_domain, wait_for
 
+from csknet_ros.tools.interrupts import interrupts_held
+
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 SCRIPT = """
 size: [240, 320]
@@ -87,3 +89,17 @@ def test_the_demo_takes_its_processes_with_it(tmp_path, default_weights, number)
     assert process.wait(40) == 130, log.read_text()
     assert "Traceback" not in log.read_text()
     assert not [child for child in children if os.path.exists(f"/proc/{child}/exe")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_held_back_until_the_block_ends(number):
+    previous = signal.signal(number, signal.default_int_handler)
+    seen = []
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts_held():
+            signal.raise_signal(number)
+            seen.append("the rest of the block ran")
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, previous)
+    assert seen
