@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from csknet_core.classes import IGNORE_ID
 from csknet_core.data.datasets import PairFolder
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
@@ -24,6 +27,8 @@ class TrainingMixture(Dataset[TensorSample]):
         rendered: share of samples that are rendered; 1 without folders.
         augmentation: applied to every sample.
         seed: of everything drawn.
+        unlabelled: pairs that give samples without labels (all 255); may be empty.
+        unlabelled_share: share of samples that are unlabelled.
         rendered_scale: range of the rendered size relative to 480x640.
     """
 
@@ -34,15 +39,18 @@ class TrainingMixture(Dataset[TensorSample]):
         rendered: float,
         augmentation: AugmentSettings,
         seed: int,
+        unlabelled: Sequence[PairFolder] = (),
+        unlabelled_share: float = 0.0,
         rendered_scale: tuple[float, float] = (0.55, 1.0),
     ) -> None:
-        self.folders = folders
+        self.labelled = [(folder, i) for folder in folders for i in range(len(folder))]
+        self.unlabelled = [(folder, i) for folder in unlabelled for i in range(len(folder))]
+        self.unlabelled_share = unlabelled_share
         self.length = length
         self.rendered = rendered if folders else 1.0
         self.augmentation = augmentation
         self.seed = seed
         self.rendered_scale = rendered_scale
-        self._ends = np.cumsum([len(folder) for folder in folders])
 
     def __len__(self) -> int:
         return self.length
@@ -50,8 +58,14 @@ class TrainingMixture(Dataset[TensorSample]):
     def __getitem__(self, index: int) -> TensorSample:
         """Return optical (3, H, W) and thermal (1, H, W) in 0..1 and labels (H, W) int64."""
         rng = np.random.default_rng((self.seed, index))
-        sample = self._render(rng) if rng.random() < self.rendered else self._real(rng)
-        return to_tensors(augment(sample, self.augmentation, rng))
+        return to_tensors(augment(self._draw(rng), self.augmentation, rng))
+
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        if self.unlabelled and rng.random() < self.unlabelled_share:
+            return _pick(self.unlabelled, rng)
+        if not self.labelled or rng.random() < self.rendered:
+            return self._render(rng)
+        return _pick(self.labelled, rng)
 
     def _render(self, rng: np.random.Generator) -> Sample:
         scale = rng.uniform(*self.rendered_scale)
@@ -59,14 +73,14 @@ class TrainingMixture(Dataset[TensorSample]):
         frame = random_frame(int(rng.integers(1 << 31)), size)
         return Sample(frame.optical, normalize_still(frame.thermal), frame.labels)
 
-    def _real(self, rng: np.random.Generator) -> Sample:
-        pick = int(rng.integers(self._ends[-1]))
-        folder = int(np.searchsorted(self._ends, pick, side="right"))
-        pair = self.folders[folder][pick - int(self._ends[folder - 1] if folder else 0)]
-        labels = pair.labels
-        if labels is None:
-            labels = np.full(pair.thermal.shape, 255, np.uint8)
-        return Sample(pair.optical, normalize_still(pair.thermal), labels)
+
+def _pick(pairs: list[tuple[PairFolder, int]], rng: np.random.Generator) -> Sample:
+    folder, index = pairs[int(rng.integers(len(pairs)))]
+    pair = folder[index]
+    labels = pair.labels
+    if labels is None:
+        labels = np.full(pair.thermal.shape, IGNORE_ID, np.uint8)
+    return Sample(pair.optical, normalize_still(pair.thermal), labels)
 
 
 def normalize_still(thermal: np.ndarray) -> np.ndarray:

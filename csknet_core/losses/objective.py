@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,10 @@ def class_weights(frequency: Tensor, offset: float = 1.10) -> Tensor:
     return weights / weights.mean()
 
 
+def _alone(total: Tensor) -> Tensor:
+    return total
+
+
 class SupervisedObjective(nn.Module):
     """Weighted cross-entropy on the fused, optical and thermal heads.
 
@@ -28,17 +34,33 @@ class SupervisedObjective(nn.Module):
     state them. Modality dropout: samples whose branches did not exchange features train the
     optical and thermal heads as they are used alone, and not the fused head, which never sees
     such features at inference.
+
+    Args:
+        weight: (C,) weight of every class.
+        branch_weight: of the optical and of the thermal term.
+        hard_share: share of a batch's labelled pixels, those of the largest loss, that count
+            (online hard example mining, Shrivastava et al. 2016); 1 counts all.
+        share_of_batch: maps the weights of this process's pixels to those of an average process,
+            where a batch is spread over several.
     """
 
     weight: Tensor
 
-    def __init__(self, weight: Tensor, branch_weight: float = 0.5) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        branch_weight: float = 0.5,
+        hard_share: float = 1.0,
+        share_of_batch: Callable[[Tensor], Tensor] = _alone,
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.branch_weight = branch_weight
+        self.hard_share = hard_share
+        self.share_of_batch = share_of_batch
 
     def forward(self, logits: Logits, labels: Tensor, exchange: Tensor) -> dict[str, Tensor]:
-        """Return the terms and their sum under "total".
+        """Return the weighted terms "fused", "optical" and "thermal".
 
         Args:
             logits: of the three heads, (B, C, h, w) each.
@@ -46,18 +68,32 @@ class SupervisedObjective(nn.Module):
             exchange: (B,) bool, which samples exchanged features.
         """
         fused_labels = torch.where(exchange.view(-1, 1, 1), labels, IGNORE_ID)
-        terms = {
-            "fused": self._cross_entropy(logits.fused, fused_labels),
-            "optical": self._cross_entropy(logits.optical, labels),
-            "thermal": self._cross_entropy(logits.thermal, labels),
+        return {
+            "fused": self.cross_entropy(logits.fused, fused_labels),
+            "optical": self.branch_weight * self.cross_entropy(logits.optical, labels),
+            "thermal": self.branch_weight * self.cross_entropy(logits.thermal, labels),
         }
-        branches = terms["optical"] + terms["thermal"]
-        terms["total"] = terms["fused"] + self.branch_weight * branches
-        return terms
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted cross-entropy of one head, 0 for a batch without labelled pixels.
+
+        Args:
+            logits: (B, C, h, w); upsampled to the labels' size.
+            labels: (B, H, W) int64 class ids, 255 is ignored.
+        """
         full = F.interpolate(logits.float(), labels.shape[1:], mode="bilinear", align_corners=False)
-        total = F.cross_entropy(full, labels, self.weight, ignore_index=IGNORE_ID, reduction="sum")
-        # Dividing by the weights present keeps a batch without valid pixels at zero, not NaN.
         known = labels != IGNORE_ID
-        return total / self.weight[labels[known]].sum().clamp(min=1.0)
+        if self.hard_share >= 1:
+            total = F.cross_entropy(
+                full, labels, self.weight, ignore_index=IGNORE_ID, reduction="sum"
+            )
+            return total / self._denominator(labels[known])
+        losses = F.cross_entropy(
+            full, labels, self.weight, ignore_index=IGNORE_ID, reduction="none"
+        )[known]
+        hardest, picks = losses.topk(round(self.hard_share * len(losses)), sorted=False)
+        return hardest.sum() / self._denominator(labels[known][picks])
+
+    def _denominator(self, ids: Tensor) -> Tensor:
+        """Weights of the pixels that count; at least 1, so that none is a loss of 0, not NaN."""
+        return self.share_of_batch(self.weight[ids].sum()).clamp(min=1.0)

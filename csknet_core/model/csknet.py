@@ -125,14 +125,7 @@ class CSKNet(nn.Module):
                 them the optical and thermal logits are exactly those of the single-modality
                 entries. None exchanges every sample.
         """
-        features = self.encode_pair(optical, thermal, exchange)
-        decoded_optical = self.optical_decoder([o for o, _ in features])
-        decoded_thermal = self.thermal_decoder([t for _, t in features])
-        return Logits(
-            self.fused_head(self.fuse(decoded_optical, decoded_thermal)),
-            self.optical_head(decoded_optical),
-            self.thermal_head(decoded_thermal),
-        )
+        return self.decode_pair(self.encode_pair(optical, thermal, exchange))
 
     def encode_pair(
         self, optical: Tensor, thermal: Tensor, exchange: Tensor | None = None
@@ -146,6 +139,16 @@ class CSKNet(nn.Module):
                 features.append(pair)
                 x = torch.cat(pair)
         return features
+
+    def decode_pair(self, features: list[tuple[Tensor, Tensor]]) -> Logits:
+        """Return the logits of all heads from what `encode_pair` returned."""
+        decoded_optical = self.optical_decoder([o for o, _ in features])
+        decoded_thermal = self.thermal_decoder([t for _, t in features])
+        return Logits(
+            self.fused_head(self.fuse(decoded_optical, decoded_thermal)),
+            self.optical_head(decoded_optical),
+            self.thermal_head(decoded_thermal),
+        )
 
     def fuse(self, optical: Tensor, thermal: Tensor) -> Tensor:
         """Join the decoders' features (B, width, H / 4, W / 4)."""
@@ -168,8 +171,15 @@ class CSKNet(nn.Module):
             modality: the one modality there is.
             image: (B, 3, H, W) optical or (B, 1, H, W) thermal.
         """
+        return self.decode_single(modality, self.encode_single(modality, image))
+
+    def encode_single(self, modality: Modality, image: Tensor) -> list[Tensor]:
+        """Return the features of every encoder stage of one branch on its own."""
         with self.routing.use(modality):
-            features = self.encoder(prepare_input(image))
+            return self.encoder(prepare_input(image))
+
+    def decode_single(self, modality: Modality, features: list[Tensor]) -> Tensor:
+        """Return the logits of one branch from what `encode_single` returned."""
         if modality is Modality.OPTICAL:
             return self.optical_head(self.optical_decoder(features))
         return self.thermal_head(self.thermal_decoder(features))

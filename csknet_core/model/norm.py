@@ -9,7 +9,7 @@ converted without changing a `forward` signature.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -72,11 +72,31 @@ def convert_batch_norm(module: ModuleT, routing: Routing) -> ModuleT:
     Returns:
         `module` itself.
     """
+    return replace_batch_norm(
+        module, lambda norm: ModalBatchNorm2d(norm, routing), leave=ModalBatchNorm2d
+    )
+
+
+def replace_batch_norm(
+    module: ModuleT,
+    replacement: Callable[[nn.BatchNorm2d], nn.Module],
+    leave: type[nn.Module] | tuple[type[nn.Module], ...] = (),
+) -> ModuleT:
+    """Replace every `BatchNorm2d` below `module`, in place.
+
+    Args:
+        module: the tree.
+        replacement: called with each batch norm.
+        leave: types of modules not to look into.
+
+    Returns:
+        `module` itself.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, ModalBatchNorm2d(child, routing))
-        elif not isinstance(child, ModalBatchNorm2d):
-            convert_batch_norm(child, routing)
+            setattr(module, name, replacement(child))
+        elif not isinstance(child, leave):
+            replace_batch_norm(child, replacement, leave)
     return module
 
 

@@ -46,7 +46,7 @@ class ThermalSettings:
     low_percentile: float = 1.0
     high_percentile: float = 99.0
     minimum_span: float = 0.0
-    smoothing: float = 0.9
+    smoothing: float = 0.5
     telemetry_rows: int = 0
 
     def __post_init__(self) -> None:

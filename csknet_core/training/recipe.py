@@ -10,6 +10,9 @@ import yaml
 
 from csknet_core.data.transforms import AugmentSettings
 from csknet_core.errors import ConfigError
+from csknet_core.losses.contrast import ContrastSettings
+from csknet_core.losses.distillation import DistillationSettings
+from csknet_core.training.schedule import SCHEDULES
 
 SettingsT = TypeVar("SettingsT")
 
@@ -19,9 +22,12 @@ class DataRecipe:
     """What to train on.
 
     Attributes:
-        folders: folders of pairs in the MFNet layout; may be empty.
+        folders: folders of labelled pairs; may be empty.
         split: their split.
-        rendered: share of samples that are rendered.
+        rendered: share of samples that are rendered; all of them without folders.
+        unlabelled: folders of pairs without labels, which distillation, and self-training where
+            it is on, learn from.
+        unlabelled_share: share of samples that are unlabelled.
         classes: class table, a built-in name or a YAML file.
         workers: processes that prepare samples.
         augment: see `AugmentSettings`.
@@ -30,9 +36,41 @@ class DataRecipe:
     folders: tuple[str, ...] = ()
     split: str = "train"
     rendered: float = 0.5
+    unlabelled: tuple[str, ...] = ()
+    unlabelled_share: float = 0.3
     classes: str = "mfnet"
     workers: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+
+@dataclass(frozen=True)
+class ValidationRecipe:
+    """What to score the averaged weights on while they are trained.
+
+    Attributes:
+        folder: folder of labelled pairs; "" scores nothing.
+        split: its split.
+        every: steps between scores.
+        size: height and width of the network's input.
+    """
+
+    folder: str = ""
+    split: str = "val"
+    every: int = 200
+    size: tuple[int, int] = (480, 640)
+
+
+@dataclass(frozen=True)
+class SelfTrainingSettings:
+    """Labels for unlabelled pairs from the averaged network's fused answer.
+
+    Attributes:
+        threshold: least probability of an answer that is taken as a label; 0 turns it off.
+        start: step from which the averaged network is good enough.
+    """
+
+    threshold: float = 0.0
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,39 +81,73 @@ class Recipe:
         name: of the weights it makes.
         data: what to train on.
         model: settings of `ModelConfig` other than num_classes.
+        modality: "both"; or "optical" or "thermal", which trains that branch alone, for a teacher
+            or a baseline.
         pretrained: start the encoder from ImageNet weights.
         init: start from a weights file instead.
+        distillation: knowledge of an optical teacher.
+        contrast: pixel-wise contrastive loss.
+        self_training: on unlabelled pairs.
+        validation: scores on the way.
         steps: optimiser steps.
-        batch: pairs per step.
+        batch: pairs per step, all processes together.
+        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
+        schedule: "poly" or "one_cycle", see `rate_at`.
         lr: peak learning rate of decoders and heads.
         encoder_lr_scale: learning rate of the encoder relative to `lr`.
-        weight_decay: of AdamW.
-        warmup: steps of linear warm-up; then the rate falls as (1 - progress) ** 0.9.
+        weight_decay: of the optimiser.
+        warmup: steps until the learning rate peaks.
         clip: largest gradient norm.
         ema: decay of the averaged weights, which are the ones saved.
+        hard_share: share of the labelled pixels, those of the largest loss, that count.
         modality_dropout: probability that a sample's branches do not see each other.
         bf16: compute in bfloat16 where it is safe.
         seed: of everything drawn.
         checkpoint_every: steps between checkpoints.
+
+    Raises:
+        ConfigError: a name that is unknown.
     """
 
     name: str
     data: DataRecipe = field(default_factory=DataRecipe)
     model: dict[str, Any] = field(default_factory=dict)
+    modality: str = "both"
     pretrained: bool = True
     init: str = ""
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
+    validation: ValidationRecipe = field(default_factory=ValidationRecipe)
     steps: int = 1000
     batch: int = 8
+    optimizer: str = "adamw"
+    schedule: str = "poly"
     lr: float = 1e-3
     encoder_lr_scale: float = 0.4
     weight_decay: float = 0.01
     warmup: int = 50
     clip: float = 5.0
     ema: float = 0.995
+    hard_share: float = 1.0
     modality_dropout: float = 0.5
     bf16: bool = True
     seed: int = 0
     checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        choices = {
+            "modality": ("both", "optical", "thermal"),
+            "optimizer": ("adamw", "sgd"),
+            "schedule": SCHEDULES,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} '{getattr(self, name)}' is unknown; use one of {', '.join(known)}"
+                )
+        if not 0 < self.hard_share <= 1:
+            raise ConfigError(f"hard_share {self.hard_share} is not in 0..1 (0 excluded)")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data."""

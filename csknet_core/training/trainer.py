@@ -1,9 +1,8 @@
-"""The training loop: mixed real and rendered pairs, three heads, modality dropout, EMA."""
+"""The training loop: batches in, averaged weights, checkpoints and curves out."""
 
 from __future__ import annotations
 
 import copy
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from csknet_core.classes import ClassTable
@@ -32,7 +32,19 @@ from csknet_core.training.checkpoints import (
     restore_optimizer,
     save_state,
 )
+from csknet_core.training.distributed import (
+    average_process,
+    own_part,
+    process_index,
+    start_processes,
+    synchronize_batch_norm,
+)
+from csknet_core.training.graph import TrainingGraph
+from csknet_core.training.log import RunLog
 from csknet_core.training.recipe import Recipe
+from csknet_core.training.schedule import rate_at
+from csknet_core.training.teacher import Teacher, pseudo_labels
+from csknet_core.training.validation import validate
 
 _WEIGHT_SAMPLES = 96
 
@@ -40,24 +52,31 @@ _WEIGHT_SAMPLES = 96
 class Trainer:
     """Runs one recipe in a folder, and goes on where a killed run of it stopped.
 
-    The folder gets `state.safetensors` (to resume), `metrics.csv` and, at every checkpoint, the
-    averaged weights as `NAME.safetensors`.
+    The folder gets `state.safetensors` (to resume), the log's files and, at every checkpoint, the
+    averaged weights as `NAME.safetensors`. Under torchrun every process runs one trainer; the
+    first writes.
 
     Raises:
         ConfigError: the folder holds the state of another recipe.
+        DataError: training or validation data cannot be used.
+        WeightsError: the weights to start from, or the teacher's, cannot be used.
     """
 
     def __init__(self, recipe: Recipe, folder: str | Path) -> None:
         self.recipe = recipe
         self.folder = Path(folder)
         self.classes = ClassTable.load(recipe.data.classes)
+        self.device = start_processes()
+        self.part = own_part(recipe.batch)
         torch.manual_seed(recipe.seed)
-        self.network = self._build_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.samples = self._build_samples()
+        network = self._build_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+        self.graph = self._build_graph(network)
         self.optimizer = self._build_optimizer()
         self.step = 0
-        self.objective = self._resume() or self._build_objective()
+        self._resume()
+        self._parallel = self._spread()
 
     @property
     def weights_path(self) -> Path:
@@ -66,7 +85,12 @@ class Trainer:
 
     def run(self) -> Path:
         """Train to the last step and return the path of the weights."""
+        if process_index():
+            for batch in self._batches():
+                self.train_step(batch)
+            return self.weights_path
         recipe = self.recipe
+        log = RunLog(self.folder, self.step)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -77,26 +101,59 @@ class Trainer:
         with Progress(*columns) as progress:
             task = progress.add_task(recipe.name, total=recipe.steps, completed=self.step)
             for batch in self._batches():
-                terms = self._train_step(batch)
-                self._log(terms)
-                progress.update(
-                    task, advance=1, description=f"{recipe.name} loss {terms['total']:.3f}"
-                )
-                if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
-                    self.save()
+                terms = self.train_step(batch)
+                log.terms(self.step, terms)
+                description = f"{recipe.name} loss {terms['total']:.3f}"
+                progress.update(task, advance=1, description=description)
+                self._keep(log)
+        log.close()
         return self.weights_path
+
+    def train_step(self, batch: TensorSample) -> dict[str, float]:
+        """Take one optimiser step on this process's part of a batch; return the loss's terms."""
+        recipe = self.recipe
+        optical, thermal, labels = (tensor.to(self.device) for tensor in batch)
+        optical = optical.contiguous(memory_format=torch.channels_last)
+        rate = self._set_rate()
+        self.graph.train()
+        threshold = recipe.self_training.threshold
+        if threshold > 0 and self.step >= recipe.self_training.start:
+            labels = pseudo_labels(self.average, optical, thermal, labels, threshold)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+            terms: dict[str, Tensor] = self._parallel(
+                optical, thermal, labels, self._draw_exchange(), self.step
+            )
+        self.optimizer.zero_grad()
+        terms["total"].backward()
+        nn.utils.clip_grad_norm_(self.graph.parameters(), recipe.clip)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        return {
+            "lr": rate,
+            **{name: float(average_process(t.detach())) for name, t in terms.items()},
+        }
 
     def save(self) -> None:
         """Write the resumable state and the averaged weights."""
         parts = {
-            "network": self.network.state_dict(),
+            "graph": self.graph.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
-            "objective": self.objective.state_dict(),
         }
         save_state(self.folder / "state.safetensors", self.step, dict(parts), self.recipe.to_dict())
         card = {"recipe": self.recipe.to_dict(), "step": self.step}
         save_network(self.weights_path, self.average, self.classes, card)
+
+    def _keep(self, log: RunLog) -> None:
+        recipe = self.recipe
+        last = self.step == recipe.steps
+        score = bool(recipe.validation.folder) and (last or not self.step % recipe.validation.every)
+        if score or last or self.step % recipe.checkpoint_every == 0:
+            self.save()
+            if score:
+                log.scores(self.step, validate(self.weights_path, recipe.validation))
+            log.draw()
 
     def _build_network(self) -> CSKNet:
         recipe = self.recipe
@@ -112,98 +169,97 @@ class Trainer:
     def _build_samples(self) -> TrainingMixture:
         data = self.recipe.data
         folders = [PairFolder(folder, data.split, self.classes) for folder in data.folders]
+        unlabelled = [PairFolder(folder, "", self.classes) for folder in data.unlabelled]
         length = self.recipe.steps * self.recipe.batch
-        return TrainingMixture(folders, length, data.rendered, data.augment, self.recipe.seed)
+        return TrainingMixture(
+            folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
+            data.unlabelled_share,
+        )  # fmt: skip
 
-    def _build_objective(self) -> SupervisedObjective:
-        counts = torch.zeros(256)
-        for index in range(_WEIGHT_SAMPLES):
-            counts += torch.bincount(self.samples[index][2].ravel(), minlength=256)
-        frequency = counts[: len(self.classes)] / counts[: len(self.classes)].sum()
-        return SupervisedObjective(class_weights(frequency))
-
-    def _build_optimizer(self) -> torch.optim.AdamW:
+    def _build_graph(self, network: CSKNet) -> TrainingGraph:
         recipe = self.recipe
-        encoder = list(self.network.encoder.parameters())
+        supervised = SupervisedObjective(
+            self._class_weights(), hard_share=recipe.hard_share, share_of_batch=average_process
+        )
+        teacher = None
+        if recipe.distillation.teacher:
+            teacher = Teacher.load(recipe.distillation.teacher, self.classes, self.device)
+        return TrainingGraph(network, supervised, recipe, teacher).to(self.device)
+
+    def _class_weights(self) -> Tensor:
+        if (self.folder / "state.safetensors").is_file():
+            return torch.ones(len(self.classes))  # the state holds them
+        counts = torch.zeros(256)
+        for index in range(min(_WEIGHT_SAMPLES, len(self.samples))):
+            counts += torch.bincount(self.samples[index][2].ravel(), minlength=256)
+        counts = counts[: len(self.classes)]
+        return class_weights(counts / counts.sum().clamp(min=1))
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        encoder = list(self.graph.network.encoder.parameters())
         inside = {id(parameter) for parameter in encoder}
-        rest = [p for p in self.network.parameters() if id(p) not in inside]
+        rest = [p for p in self.graph.parameters() if id(p) not in inside]
         groups = [
             {"params": encoder, "scale": recipe.encoder_lr_scale},
             {"params": rest, "scale": 1.0},
         ]
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        decay = recipe.weight_decay
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(groups, recipe.lr, 0.9, weight_decay=decay, nesterov=True)
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=decay)
 
-    def _resume(self) -> SupervisedObjective | None:
+    def _resume(self) -> None:
         path = self.folder / "state.safetensors"
         if not path.is_file():
-            return None
+            return
         self.step, parts, recipe = load_state(path)
         if recipe != _plain(self.recipe.to_dict()):
             raise ConfigError(
                 f"{self.folder}: holds the state of another recipe; choose another folder or "
                 "delete it"
             )
-        self.network.load_state_dict(parts["network"])
+        self.graph.load_state_dict(parts["graph"])
         self.average.load_state_dict(parts["average"])
         restore_optimizer(self.optimizer, parts["optimizer"])
-        return SupervisedObjective(parts["objective"]["weight"])
+
+    def _spread(self) -> nn.Module:
+        if not torch.distributed.is_initialized():
+            return self.graph
+        synchronize_batch_norm(self.graph)
+        alone = self.recipe.modality != "both"
+        return DistributedDataParallel(self.graph, find_unused_parameters=alone)
 
     def _batches(self) -> Iterator[TensorSample]:
-        first = self.step * self.recipe.batch
-        rest = Subset(self.samples, range(first, len(self.samples)))
+        batch = self.recipe.batch
+        steps = range(self.step, self.recipe.steps)
+        own = [step * batch + index for step in steps for index in range(batch)[self.part]]
         workers = self.recipe.data.workers
-        yield from DataLoader(rest, self.recipe.batch, num_workers=workers, drop_last=True)
+        size = len(range(batch)[self.part])
+        yield from DataLoader(Subset(self.samples, own), size, num_workers=workers)
 
-    def _train_step(self, batch: TensorSample) -> dict[str, float]:
+    def _set_rate(self) -> float:
         recipe = self.recipe
-        optical, thermal, labels = batch
-        optical = optical.contiguous(memory_format=torch.channels_last)
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
-        exchange = torch.rand(len(labels), generator=generator) >= recipe.modality_dropout
-        self.network.train()
-        rate = recipe.lr * _schedule(self.step, recipe.warmup, recipe.steps)
+        rate = recipe.lr * rate_at(recipe.schedule, self.step, recipe.warmup, recipe.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            logits = self.network(optical, thermal, exchange)
-        terms: dict[str, Tensor] = self.objective(logits, labels, exchange)
-        self.optimizer.zero_grad()
-        terms["total"].backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
-        self.optimizer.step()
-        self._update_average()
-        self.step += 1
-        return {"lr": rate, **{name: float(term.detach()) for name, term in terms.items()}}
+        return rate
+
+    def _draw_exchange(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        draws = torch.rand(self.recipe.batch, generator=generator)[self.part]
+        return (draws >= self.recipe.modality_dropout).to(self.device)
 
     @torch.no_grad()
     def _update_average(self) -> None:
         # Short runs would otherwise keep the random start in the average.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        pairs = zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        )
-        for average, value in pairs:
+        values = self.graph.network.state_dict()
+        for name, average in self.average.state_dict().items():
             if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
+                average.lerp_(values[name], 1 - decay)
             else:
-                average.copy_(value)
-
-    def _log(self, terms: dict[str, float]) -> None:
-        path = self.folder / "metrics.csv"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = not path.is_file()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["step", *terms])
-            writer.writerow([self.step, *(f"{value:.6g}" for value in terms.values())])
-
-
-def _schedule(step: int, warmup: int, steps: int) -> float:
-    """Linear warm-up, then `(1 - progress) ** 0.9` (the poly schedule of DeepLab)."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return (1 - (step - warmup) / max(1, steps - warmup)) ** 0.9
+                average.copy_(values[name])
 
 
 def _plain(value: object) -> object:

@@ -95,10 +95,15 @@ def test_the_demo_takes_its_processes_with_it(tmp_path, default_weights, number)
 def test_an_interrupt_is_held_back_until_the_block_ends(number):
     previous = signal.signal(number, signal.default_int_handler)
     seen = []
-    try:
-        with pytest.raises(KeyboardInterrupt), interrupts_held():
+
+    def block() -> None:
+        with interrupts_held():
             signal.raise_signal(number)
             seen.append("the rest of the block ran")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            block()
         assert signal.getsignal(number) is signal.default_int_handler
     finally:
         signal.signal(number, previous)

@@ -33,9 +33,9 @@ def test_a_killed_run_resumes_to_exactly_the_same_weights(tmp_path):
     killed = Trainer(SMALL, tmp_path / "killed")
     batches = killed._batches()
     for _ in range(2):
-        killed._train_step(next(batches))
+        killed.train_step(next(batches))
     killed.save()
-    killed._train_step(next(batches))  # lost with the kill
+    killed.train_step(next(batches))  # lost with the kill
     resumed = Trainer(SMALL, tmp_path / "killed")
     assert resumed.step == 2
     weights = [load_network(str(path))[0].state_dict() for path in (whole, resumed.run())]
@@ -60,7 +60,7 @@ def test_the_loss_falls_on_one_batch(tmp_path):
     recipe = dataclasses.replace(SMALL, steps=12, lr=3e-3, modality_dropout=0.5)
     trainer = Trainer(recipe, tmp_path)
     batch = next(trainer._batches())
-    losses = [trainer._train_step(batch)["total"] for _ in range(12)]
+    losses = [trainer.train_step(batch)["total"] for _ in range(12)]
     assert losses[-1] < 0.6 * losses[0]
 
 

@@ -1,0 +1,1 @@
+"""Measurements of speed and accuracy; each says how to run it."""

@@ -1,0 +1,1 @@
+"""Every component of the method, added in turn."""

@@ -1,0 +1,24 @@
+"""Scores of the averaged weights while they are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from csknet_core.data.datasets import PairFolder
+from csknet_core.evaluation.evaluator import evaluate
+from csknet_core.runtime.backends import open_engine
+from csknet_core.training.recipe import ValidationRecipe
+
+
+def validate(weights: Path, recipe: ValidationRecipe) -> dict[str, float]:
+    """Return the mIoU over the classes present of every mode.
+
+    Raises:
+        DataError: the folder cannot be used.
+    """
+    device = "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
+    engine = open_engine(weights, recipe.size, device)
+    scores = evaluate(engine, PairFolder(recipe.folder, recipe.split, engine.classes))
+    return {mode: score["miou"] for mode, score in scores.items()}
