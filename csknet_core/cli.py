@@ -29,11 +29,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints; an old run goes on.")],
 ) -> None:
     """Train a network from a recipe; run it again to go on after an interruption."""
+    from csknet_core.training.distributed import process_index
     from csknet_core.training.recipe import load_recipe
     from csknet_core.training.trainer import Trainer
 
     weights = Trainer(load_recipe(recipe), out).run()
-    console.print(f"weights: {weights}")
+    if process_index() == 0:
+        console.print(f"weights: {weights}")
 
 
 @app.command(name="eval")

@@ -29,6 +29,7 @@ class TrainingMixture(Dataset[TensorSample]):
         seed: of everything drawn.
         unlabelled: pairs that give samples without labels (all 255); may be empty.
         unlabelled_share: share of samples that are unlabelled.
+        limit: takes only so many labelled pairs of each folder, its first ones; 0 takes all.
         rendered_scale: range of the rendered size relative to 480x640.
     """
 
@@ -41,9 +42,12 @@ class TrainingMixture(Dataset[TensorSample]):
         seed: int,
         unlabelled: Sequence[PairFolder] = (),
         unlabelled_share: float = 0.0,
+        limit: int = 0,
         rendered_scale: tuple[float, float] = (0.55, 1.0),
     ) -> None:
-        self.labelled = [(folder, i) for folder in folders for i in range(len(folder))]
+        self.labelled = [
+            (folder, i) for folder in folders for i in range(len(folder))[: limit or None]
+        ]
         self.unlabelled = [(folder, i) for folder in unlabelled for i in range(len(folder))]
         self.unlabelled_share = unlabelled_share
         self.length = length

@@ -7,11 +7,11 @@ equal part of each batch, and the run is the same as that of one process.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from csknet_core.errors import ConfigError
 from csknet_core.model.norm import replace_batch_norm
@@ -92,17 +92,28 @@ class _SynchronizedBatchNorm2d(nn.BatchNorm2d):
         """Normalise (B, C, H, W)."""
         if not self.training:
             return super().forward(x)
-        wide = x.float()
-        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / process_count()
-        variance = (square - mean**2).clamp(min=0)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _Mean.apply(wide.mean((0, 2, 3)))
+        centred = wide - mean.view(1, -1, 1, 1)
+        variance = _Mean.apply(centred.square().mean((0, 2, 3)))
         self._track(mean.detach(), variance.detach(), x.numel() // x.shape[1] * process_count())
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (wide * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)).to(x.dtype)
+        scale = (self.weight * torch.rsqrt(variance + self.eps)).view(1, -1, 1, 1)
+        return (centred * scale + self.bias.view(1, -1, 1, 1)).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+class _Mean(torch.autograd.Function):
+    """Mean over processes of a tensor; its gradient is the mean of their gradients."""
+
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        return average_process(value)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return average_process(gradient)

@@ -24,6 +24,7 @@ class DataRecipe:
     Attributes:
         folders: folders of labelled pairs; may be empty.
         split: their split.
+        limit: takes only so many pairs of each folder, its first ones; 0 takes all.
         rendered: share of samples that are rendered; all of them without folders.
         unlabelled: folders of pairs without labels, which distillation, and self-training where
             it is on, learn from.
@@ -35,6 +36,7 @@ class DataRecipe:
 
     folders: tuple[str, ...] = ()
     split: str = "train"
+    limit: int = 0
     rendered: float = 0.5
     unlabelled: tuple[str, ...] = ()
     unlabelled_share: float = 0.3
@@ -99,6 +101,7 @@ class Recipe:
         warmup: steps until the learning rate peaks.
         clip: largest gradient norm.
         ema: decay of the averaged weights, which are the ones saved.
+        branch_weight: of the cross-entropy of the optical and of the thermal head; fused has 1.
         hard_share: share of the labelled pixels, those of the largest loss, that count.
         modality_dropout: probability that a sample's branches do not see each other.
         bf16: compute in bfloat16 where it is safe.
@@ -129,6 +132,7 @@ class Recipe:
     warmup: int = 50
     clip: float = 5.0
     ema: float = 0.995
+    branch_weight: float = 0.5
     hard_share: float = 1.0
     modality_dropout: float = 0.5
     bf16: bool = True

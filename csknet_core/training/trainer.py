@@ -173,13 +173,13 @@ class Trainer:
         length = self.recipe.steps * self.recipe.batch
         return TrainingMixture(
             folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
-            data.unlabelled_share,
+            data.unlabelled_share, data.limit,
         )  # fmt: skip
 
     def _build_graph(self, network: CSKNet) -> TrainingGraph:
         recipe = self.recipe
         supervised = SupervisedObjective(
-            self._class_weights(), hard_share=recipe.hard_share, share_of_batch=average_process
+            self._class_weights(), recipe.branch_weight, recipe.hard_share, average_process
         )
         teacher = None
         if recipe.distillation.teacher:

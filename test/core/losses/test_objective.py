@@ -57,3 +57,19 @@ def test_rare_classes_weigh_more_and_weights_average_one():
     assert math.isclose(float(weights.mean()), 1, rel_tol=1e-6)
     ratio = math.log(1.10 + 0.9) / math.log(1.10 + 0.01)
     assert math.isclose(float(weights[2] / weights[0]), ratio, rel_tol=1e-5)
+
+
+def test_hard_share_counts_the_pixels_of_the_largest_loss():
+    objective = SupervisedObjective(torch.tensor([1.0, 3.0]), hard_share=0.25)
+    margins = torch.tensor([4.0, 1.0, -1.0, 2.0]).view(1, 1, 2, 2)
+    logits = torch.cat([margins, torch.zeros(1, 1, 2, 2)], 1).requires_grad_()
+    loss = objective.cross_entropy(logits, torch.zeros(1, 2, 2, dtype=torch.long))
+    loss.backward()
+    assert math.isclose(float(loss.detach()), math.log(1 + math.exp(1.0)), rel_tol=1e-5)
+    assert (logits.grad.abs().sum(1) > 0).flatten().tolist() == [False, False, True, False]
+
+
+def test_hard_share_of_a_batch_without_labels_is_zero():
+    objective = SupervisedObjective(torch.ones(2), hard_share=0.5)
+    loss = objective.cross_entropy(_logits(0.0, 0.0), torch.full((2, 4, 4), 255))
+    assert float(loss) == 0

@@ -88,7 +88,10 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
     ("text", "words"),
     [("name: a\nstep: 3", "unknown step"), ("name: 3", "expected str"), ("lr: 0.1", "name"),
      ("- a", "expected a mapping"), ("name: a\ndata: {folders: x}", "expected a list"),
-     ("name: [", "cannot be read")],
+     ("name: [", "cannot be read"), ("name: a\nmodality: radar", "modality 'radar'"),
+     ("name: a\noptimizer: lion", "adamw, sgd"), ("name: a\nhard_share: 0.0", "hard_share"),
+     ("name: a\ncontrast: {stage: 7}", "contrast stage 7"),
+     ("name: a\ndistillation: {shared_stages: [0]}", "stages")],
 )  # fmt: skip
 def test_malformed_recipes_say_what_is_wrong(tmp_path, text, words):
     file = tmp_path / "recipe.yaml"
