@@ -29,6 +29,7 @@ setup(
     maintainer_email="csknet@users.noreply.example",
     packages=find_packages(include=["csknet_core", "csknet_core.*", "csknet_ros", "csknet_ros.*"]),
     package_data={
+        "csknet_core.evaluation": ["*.jinja"],
         "csknet_core.weights": ["*.safetensors", "*.md"],
         "csknet_ros.tools": ["*.jinja"],
     },

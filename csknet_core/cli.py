@@ -45,7 +45,9 @@ def evaluate_command(
     split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "val",
     device: Device = "auto",
     size: Size = (480, 640),
+    limit: Annotated[int, typer.Option(min=0, help="Only so many pairs; 0 takes all.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
 ) -> None:
     """Score weights on labelled pairs in every mode."""
     from csknet_core.data.datasets import PairFolder
@@ -57,12 +59,19 @@ def evaluate_command(
     engine = open_engine(path, size, device)
     folder = PairFolder(data, split, engine.classes)
     with Progress(console=console) as progress:
-        task = progress.add_task("scoring", total=len(folder))
-        scores = evaluate(engine, folder, lambda done: progress.update(task, completed=done))
+        task = progress.add_task("scoring", total=min(limit or len(folder), len(folder)))
+        result = evaluate(engine, folder, lambda n: progress.update(task, completed=n), limit)
+    scores = result.to_json()
     _print_scores(scores)
+    name = f"{data.name}/{split}"
     if json_file:
-        record = {**scores, "weights": path.name, "data": f"{data.name}/{split}"}
+        record = {**scores, "weights": path.name, "data": name}
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if html:
+        from csknet_core.evaluation.report import write_page
+
+        write_page(html, result, engine, folder, f"{path.stem} on {name}")
+        console.print(f"page: {html}")
 
 
 @app.command()
@@ -131,8 +140,15 @@ def _print_scores(scores: dict[str, Any]) -> None:
     for name in first["per_class"]:
         table.add_row(name, *(_percent(score["per_class"][name]) for score in scores.values()))
     table.add_section()
-    for key in ("miou", "day", "night"):
-        table.add_row(key, *(_percent(score[key]) for score in scores.values()))
+    rows = {
+        "mIoU": "miou",
+        "mIoU by day": "day",
+        "mIoU at night": "night",
+        "boundary mIoU": "boundary_iou",
+        "calibration error": "ece",
+    }
+    for label, key in rows.items():
+        table.add_row(label, *(_percent(score[key]) for score in scores.values()))
     console.print(table)
 
 

@@ -46,6 +46,11 @@ class ConfusionMatrix:
         self.unanswered += added[:, -1]
         self.counts += added[:, :-1]
 
+    def add(self, other: ConfusionMatrix) -> None:
+        """Add the counts of another matrix of the same classes."""
+        self.counts += other.counts
+        self.unanswered += other.unanswered
+
     def iou(self) -> NDArray[np.float64]:
         """Return the IoU (C,) of every class, NaN for classes absent from the ground truth."""
         hits = self.counts.diagonal().astype(np.float64)
@@ -56,4 +61,19 @@ class ConfusionMatrix:
     def miou(self) -> float:
         """Return the mean IoU over the classes present in the ground truth, NaN without any."""
         iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    def accuracy(self) -> NDArray[np.float64]:
+        """Return the share (C,) of every class's pixels that is found, NaN for absent classes."""
+        true = self.counts.sum(1) + self.unanswered
+        return np.where(true > 0, self.counts.diagonal() / np.maximum(true, 1), np.nan)
+
+    def miou_of_table(self) -> float:
+        """Return the mean IoU over all classes that are in the ground truth or predicted.
+
+        A class that is predicted but nowhere true counts as 0; one that is neither has no IoU and
+        is left out. NaN without any pixel.
+        """
+        iou = self.iou()
+        iou[np.isnan(iou) & (self.counts.sum(0) > 0)] = 0.0
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")

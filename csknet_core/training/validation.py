@@ -21,4 +21,4 @@ def validate(weights: Path, recipe: ValidationRecipe) -> dict[str, float]:
     device = "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
     engine = open_engine(weights, recipe.size, device)
     scores = evaluate(engine, PairFolder(recipe.folder, recipe.split, engine.classes))
-    return {mode: score["miou"] for mode, score in scores.items()}
+    return {mode.value: score.parts["all"].miou() for mode, score in scores.modes.items()}

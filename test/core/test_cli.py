@@ -35,15 +35,16 @@ def test_eval_scores_every_mode(pairs, tmp_path, default_weights):
     file = tmp_path / "scores.json"
     done = run(
         "eval", "--data", str(pairs), "--split", "", "--device", "torch-cpu",
-        "--size", "128", "160", "--json", str(file),
+        "--size", "128", "160", "--json", str(file), "--html", str(tmp_path / "page.html"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     scores = json.loads(file.read_text())
     for mode in ("fused", "thermal_only", "optical_only"):
         assert 0 < scores[mode]["miou"] < 1
-        assert set(scores[mode]) == {"miou", "per_class", "day", "night"}
+        assert {"miou", "per_class", "day", "night", "ece", "boundary_iou"} <= set(scores[mode])
     assert scores["weights"] == "csknet-lite0.safetensors"
     assert "person" in done.stdout
+    assert "csknet-lite0 on pairs" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

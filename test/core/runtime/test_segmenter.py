@@ -147,7 +147,7 @@ def test_the_shipped_weights_hold_their_own_on_real_pairs(mfnet, default_weights
     engine = open_engine(default_weights, (480, 640), "cpu")
     folder = PairFolder(mfnet, "val")
     folder.names = folder.names[::6]
-    scores = evaluate(engine, folder)
+    scores = evaluate(engine, folder).to_json()
     assert scores["fused"]["per_class"]["person"] > 0.4
     assert scores["thermal_only"]["per_class"]["person"] > 0.35
     assert scores["fused"]["day"] > 0

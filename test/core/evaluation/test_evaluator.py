@@ -1,0 +1,72 @@
+import re
+
+import cv2
+import numpy as np
+import pytest
+from support.engines import PERSON, SIZE, ThresholdEngine
+
+from csknet_core.data.datasets import PairFolder
+from csknet_core.errors import DataError
+from csknet_core.evaluation.evaluator import evaluate
+from csknet_core.evaluation.report import write_page
+from csknet_core.modality import Mode
+
+
+def write_pair(root, name, warm, true):
+    thermal = np.zeros(SIZE, np.uint8)
+    thermal[:, :warm] = 255
+    labels = np.zeros(SIZE, np.uint8)
+    labels[:, :true] = PERSON
+    for kind, image in (
+        ("rgb", cv2.merge([thermal] * 3)),
+        ("thermal", thermal),
+        ("labels", labels),
+    ):
+        (root / kind).mkdir(exist_ok=True)
+        cv2.imwrite(str(root / kind / f"{name}.png"), image)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_pair(tmp_path, "1D", warm=20, true=20)
+    write_pair(tmp_path, "2N", warm=20, true=40)
+    return PairFolder(tmp_path)
+
+
+def test_scores_are_those_of_the_maps(folder):
+    scores = evaluate(ThresholdEngine(), folder).to_json()
+    fused = scores["fused"]
+    assert fused["per_class"]["person"] == pytest.approx(40 / 60)
+    assert fused["accuracy"]["person"] == pytest.approx(40 / 60)
+    assert fused["day"] == 1
+    assert fused["night"] == pytest.approx((20 / 40 + 56 / 76) / 2)
+    right = (96 + 76) / (2 * 96)
+    assert fused["ece"] == pytest.approx(abs(200 / 255 - right))
+    assert scores["optical_only"]["per_class"]["person"] == 0
+    assert scores["optical_only"]["miou_of_table"] < scores["optical_only"]["miou"]
+
+
+def test_every_frame_is_scored_and_limit_takes_the_first(folder):
+    seen = []
+    result = evaluate(ThresholdEngine(), folder, seen.append, limit=1)
+    assert seen == [1]
+    assert result.modes[Mode.FUSED].frames == {"1D": 1.0}
+
+
+def test_a_folder_without_labels_is_refused(tmp_path, folder):
+    for file in (tmp_path / "labels").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="no labels"):
+        evaluate(ThresholdEngine(), PairFolder(tmp_path))
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_the_page_shows_numbers_and_frames_and_needs_nothing_else(folder, tmp_path, pairs):
+    engine = ThresholdEngine()
+    result = evaluate(engine, folder, limit=pairs)
+    write_page(tmp_path / "out" / "page.html", result, engine, folder, "a <title>")
+    page = (tmp_path / "out" / "page.html").read_text()
+    assert "a &lt;title&gt;" in page
+    assert f"{100 * result.modes[Mode.FUSED].parts['all'].miou():.1f}" in page
+    assert page.count('class="strip"') == pairs
+    assert not re.search(r'(src|href)="(?!data:)', page)
