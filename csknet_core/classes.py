@@ -221,4 +221,37 @@ PST900 = _table(
 )
 """PST900 (Shivakumar et al., ICRA 2020): subterranean search and rescue."""
 
-BUILTIN_TABLES: dict[str, ClassTable] = {t.name: t for t in (MFNET, FMB, PST900)}
+MVSS = _table(
+    "mvss",
+    [
+        ("background", (0, 0, 0)),
+        ("car", (0, 0, 142)),
+        ("bus", (0, 60, 100)),
+        ("motorcycle", (0, 0, 230)),
+        ("bicycle", (119, 11, 32)),
+        ("pedestrian", (255, 0, 0)),
+        ("motorcyclist", (0, 139, 139)),
+        ("bicyclist", (255, 165, 150)),
+        ("cart", (192, 64, 0)),
+        ("bench", (211, 211, 211)),
+        ("umbrella", (100, 33, 128)),
+        ("box", (117, 79, 86)),
+        ("pole", (153, 153, 153)),
+        ("street_lamp", (190, 122, 222)),
+        ("traffic_light", (250, 170, 30)),
+        ("traffic_sign", (220, 220, 0)),
+        ("car_stop", (222, 142, 35)),
+        ("color_cone", (205, 155, 155)),
+        ("sky", (70, 130, 180)),
+        ("road", (128, 64, 128)),
+        ("sidewalk", (244, 35, 232)),
+        ("curb", (0, 0, 70)),
+        ("vegetation", (107, 142, 35)),
+        ("terrain", (152, 251, 152)),
+        ("building", (70, 70, 70)),
+        ("ground", (110, 80, 100)),
+    ],
+)
+"""MVSeg, the data set of MVSS (Ji et al., CVPR 2023): 25 classes and background."""
+
+BUILTIN_TABLES: dict[str, ClassTable] = {t.name: t for t in (MFNET, FMB, PST900, MVSS)}

@@ -40,7 +40,7 @@ def train(
 
 @app.command(name="eval")
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="Folder of labelled pairs (rgb/ thermal/ labels/).")],
+    data: Annotated[Path, typer.Option(help="Folder of labelled pairs, see README.")],
     weights: Weights = "",
     split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "val",
     device: Device = "auto",
@@ -50,14 +50,14 @@ def evaluate_command(
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
 ) -> None:
     """Score weights on labelled pairs in every mode."""
-    from csknet_core.data.datasets import PairFolder
+    from csknet_core.data.layouts import open_pairs
     from csknet_core.evaluation.evaluator import evaluate
     from csknet_core.runtime.backends import open_engine
     from csknet_core.weights.files import find_weights
 
     path = find_weights(weights)
     engine = open_engine(path, size, device)
-    folder = PairFolder(data, split, engine.classes)
+    folder = open_pairs(data, split, engine.classes)
     with Progress(console=console) as progress:
         task = progress.add_task("scoring", total=min(limit or len(folder), len(folder)))
         result = evaluate(engine, folder, lambda n: progress.update(task, completed=n), limit)

@@ -19,7 +19,7 @@ def write_rendered(root: Path, stills: int, progress: Callable[[int], None]) -> 
     """Write `stills` training pairs, and validation pairs from drives through day and night.
 
     Args:
-        root: folder in the layout of `PairFolder`; a complete one is left as it is.
+        root: folder of the plain layout (`open_pairs`); a complete one is left as it is.
         stills: training pairs, each of a scene of its own.
         progress: called with the number of pairs done.
     """

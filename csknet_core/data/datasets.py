@@ -1,7 +1,8 @@
-"""RGB-thermal pairs on disk."""
+"""RGB-thermal pairs on disk; `layouts.open_pairs` finds them in a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.classes import IGNORE_ID, MFNET, ClassTable
+from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.errors import DataError
-
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Pair:
     """One aligned pair.
 
     Attributes:
-        name: the files' name without suffix.
+        name: of the pair.
         optical: (H, W, 3) uint8, RGB order.
         thermal: (H, W) uint8 or uint16, as the file has it.
         labels: (H, W) uint8 class ids, or None where the pair has no labels.
@@ -33,63 +32,51 @@ class Pair:
     labels: NDArray[np.uint8] | None
 
 
-class PairFolder:
-    """A folder of aligned pairs in the MFNet layout.
+@dataclass(frozen=True)
+class PairFiles:
+    """Where one pair is.
 
-    ```
-    ROOT/rgb/NAME.jpg      8-bit colour (png, bmp, tif too)
-    ROOT/thermal/NAME.png  8- or 16-bit grey
-    ROOT/labels/NAME.png   8-bit class ids (the folder may be absent)
-    ROOT/train.txt         one NAME a line, for each split (absent: all names)
-    ```
-    MFNet (Ha et al., IROS 2017) marks a name taken by day with a final D, by night with N.
+    Attributes:
+        optical: the colour image.
+        thermal: the thermal image; may be the same file.
+        labels: the label map, or None.
+        thermal_channel: channel of the thermal file that holds it, where there are several.
+    """
+
+    optical: Path
+    thermal: Path
+    labels: Path | None
+    thermal_channel: int = 0
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file of the pair."""
+        return [file for file in (self.optical, self.thermal, self.labels) if file is not None]
+
+
+class PairDataset:
+    """Aligned pairs by name.
 
     Args:
-        root: the folder.
-        split: "train", "val", ...; "" takes every pair.
+        root: the data set's folder, for messages.
+        files: where every pair is, by its name.
         classes: ids above the table's are refused when a label map is read.
 
     Raises:
-        DataError: a folder, split or file is missing; the message names it.
+        DataError: there is no pair, or some pairs have labels and others do not.
     """
 
-    def __init__(self, root: str | Path, split: str = "", classes: ClassTable = MFNET) -> None:
-        self.root = Path(root)
-        self.split = split
+    def __init__(self, root: Path, files: dict[str, PairFiles], classes: ClassTable) -> None:
+        self.root = root
         self.classes = classes
-        for folder in ("rgb", "thermal"):
-            if not (self.root / folder).is_dir():
-                raise DataError(f"{self.root / folder}: no such folder; it should hold the images")
-        self._optical = _files_by_name(self.root / "rgb")
-        self._thermal = _files_by_name(self.root / "thermal")
-        self._labels = _files_by_name(self.root / "labels")
-        self.names = self._read_names()
-        self._check_complete()
-
-    @property
-    def labelled(self) -> bool:
-        """Whether every pair has labels."""
-        return bool(self._labels)
-
-    def _read_names(self) -> list[str]:
-        if not self.split:
-            return sorted(self._optical)
-        path = self.root / f"{self.split}.txt"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in self.root.glob("*.txt"))) or "none"
-            raise DataError(f"{path}: no such split; {self.root} has: {known}")
-        return path.read_text(encoding="utf-8").split()
-
-    def _check_complete(self) -> None:
-        if not self.names:
-            raise DataError(f"{self.root}: no pairs{f' in split {self.split}' * bool(self.split)}")
-        kinds = {"rgb": self._optical, "thermal": self._thermal}
-        if self._labels:
-            kinds["labels"] = self._labels
-        for name in self.names:
-            for folder, files in kinds.items():
-                if name not in files:
-                    raise DataError(f"{self.root / folder / name}.*: missing; '{name}' needs it")
+        self.names = list(files)
+        self._files = files
+        if not files:
+            raise DataError(f"{root}: no pairs")
+        bare = [name for name, entry in files.items() if entry.labels is None]
+        if bare and len(bare) < len(files):
+            raise DataError(f"{root}: '{bare[0]}' has no labels, other pairs have")
+        self.labelled = not bare
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,24 +88,21 @@ class PairFolder:
             DataError: a file is damaged, sizes differ or a label id is not in the class table.
         """
         name = self.names[index]
-        optical = read_optical(self._optical[name])
-        thermal = read_thermal(self._thermal[name])
-        labels = self.read_labels(name) if self._labels else None
-        for image, file in ((thermal, self._thermal[name]), (labels, self._labels.get(name))):
+        files = self._files[name]
+        optical = read_optical(files.optical)
+        thermal = read_thermal(files.thermal, files.thermal_channel)
+        labels = None if files.labels is None else self.read_labels(files.labels)
+        for image, file in ((thermal, files.thermal), (labels, files.labels)):
             if image is not None and image.shape != optical.shape[:2]:
-                raise DataError(
-                    f"{file}: {image.shape[1]}x{image.shape[0]} pixels, but its RGB image has "
-                    f"{optical.shape[1]}x{optical.shape[0]}; align and resize the pair first"
-                )
+                raise _wrong_size(file, image.shape[::-1], optical.shape[1::-1])
         return Pair(name, optical, thermal, labels)
 
-    def read_labels(self, name: str) -> NDArray[np.uint8]:
+    def read_labels(self, file: Path) -> NDArray[np.uint8]:
         """Read one label map (H, W) uint8.
 
         Raises:
             DataError: the file is damaged or a label id is not in the class table.
         """
-        file = self._labels[name]
         labels = _read(file, cv2.IMREAD_UNCHANGED)
         if labels.ndim != 2:
             raise DataError(f"{file}: {labels.ndim} axes; a label map is one grey channel of ids")
@@ -130,11 +114,25 @@ class PairFolder:
             )
         return labels.astype(np.uint8, copy=False)
 
+    def check(self, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Look at every file before a long run does: present, same size, known label ids.
 
-def _files_by_name(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_SUFFIXES}
+        Images are opened but not decoded; label maps are read.
+
+        Args:
+            progress: called with the number of pairs done.
+
+        Raises:
+            DataError: the first file that cannot be used.
+        """
+        for index, files in enumerate(self._files.values()):
+            size = _image_size(files.optical)
+            for file in files.all[1:]:
+                if _image_size(file) != size:
+                    raise _wrong_size(file, _image_size(file), size)
+            if files.labels is not None:
+                self.read_labels(files.labels)
+            progress(index + 1)
 
 
 def read_optical(path: Path) -> NDArray[np.uint8]:
@@ -147,14 +145,22 @@ def read_optical(path: Path) -> NDArray[np.uint8]:
     return image.astype(np.uint8, copy=False)
 
 
-def read_thermal(path: Path) -> NDArray[Any]:
-    """Read a thermal image file as (H, W) with the depth it has; of colour the first channel.
+def read_thermal(path: Path, channel: int = 0) -> NDArray[Any]:
+    """Read a thermal image file as (H, W) with the depth it has.
+
+    Args:
+        path: the file.
+        channel: the one to take of an image that has several.
 
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is missing or damaged, or has no such channel.
     """
     image = _read(path, cv2.IMREAD_UNCHANGED)
-    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 0])
+    if image.ndim == 2 and channel == 0:
+        return image
+    if image.ndim == 2 or image.shape[2] <= channel:
+        raise DataError(f"{path}: no channel {channel}, where this layout has its thermal image")
+    return np.ascontiguousarray(image[..., channel])
 
 
 def _read(path: Path, flag: int) -> NDArray[Any]:
@@ -162,3 +168,21 @@ def _read(path: Path, flag: int) -> NDArray[Any]:
     if image is None:
         raise DataError(f"{path}: cannot be read as an image; it is damaged or missing")
     return image
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """Return width and height from the header of an image file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as an image; it is damaged or missing") from error
+
+
+def _wrong_size(file: Path | None, own: tuple[int, ...], optical: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"{file}: {own[0]}x{own[1]} pixels, but its RGB image has {optical[0]}x{optical[1]}; align "
+        "and resize the pair first"
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from csknet_core.classes import IGNORE_ID
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.datasets import PairDataset
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
 from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
@@ -35,12 +35,12 @@ class TrainingMixture(Dataset[TensorSample]):
 
     def __init__(
         self,
-        folders: list[PairFolder],
+        folders: list[PairDataset],
         length: int,
         rendered: float,
         augmentation: AugmentSettings,
         seed: int,
-        unlabelled: Sequence[PairFolder] = (),
+        unlabelled: Sequence[PairDataset] = (),
         unlabelled_share: float = 0.0,
         limit: int = 0,
         rendered_scale: tuple[float, float] = (0.55, 1.0),
@@ -78,7 +78,7 @@ class TrainingMixture(Dataset[TensorSample]):
         return Sample(frame.optical, normalize_still(frame.thermal), frame.labels)
 
 
-def _pick(pairs: list[tuple[PairFolder, int]], rng: np.random.Generator) -> Sample:
+def _pick(pairs: list[tuple[PairDataset, int]], rng: np.random.Generator) -> Sample:
     folder, index = pairs[int(rng.integers(len(pairs)))]
     pair = folder[index]
     labels = pair.labels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
-from csknet_core.data.datasets import Pair, PairFolder
+from csknet_core.data.datasets import Pair, PairDataset
 from csknet_core.errors import DataError
 from csknet_core.evaluation.boundary import BoundaryIoU
 from csknet_core.evaluation.calibration import Calibration
@@ -101,7 +101,7 @@ class Evaluation:
 
 def evaluate(
     engine: Engine,
-    folder: PairFolder,
+    folder: PairDataset,
     progress: Callable[[int], None] = lambda _: None,
     limit: int = 0,
 ) -> Evaluation:

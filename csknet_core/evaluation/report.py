@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.data.datasets import Pair, PairFolder
+from csknet_core.data.datasets import Pair, PairDataset
 from csknet_core.errors import ConfigError
 from csknet_core.evaluation.evaluator import Evaluation, ModeScores, answers
 from csknet_core.modality import Mode
@@ -25,7 +25,7 @@ _PANEL_WIDTH = 300
 
 
 def write_page(
-    path: Path, evaluation: Evaluation, engine: Engine, folder: PairFolder, title: str
+    path: Path, evaluation: Evaluation, engine: Engine, folder: PairDataset, title: str
 ) -> None:
     """Write a self-contained HTML page.
 
@@ -76,7 +76,7 @@ def _extremes(
     return best[::-1], worst
 
 
-def _strip(engine: Engine, folder: PairFolder, name: str) -> str:
+def _strip(engine: Engine, folder: PairDataset, name: str) -> str:
     pair = folder[folder.names.index(name)]
     assert pair.labels is not None
     maps = [pair.labels, *(labels for labels, _ in answers(engine, pair).values())]

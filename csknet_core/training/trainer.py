@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from csknet_core.classes import ClassTable
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.datasets import PairDataset
+from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TensorSample, TrainingMixture
 from csknet_core.errors import ConfigError
 from csknet_core.losses.objective import SupervisedObjective, class_weights
@@ -168,8 +169,10 @@ class Trainer:
 
     def _build_samples(self) -> TrainingMixture:
         data = self.recipe.data
-        folders = [PairFolder(folder, data.split, self.classes) for folder in data.folders]
-        unlabelled = [PairFolder(folder, "", self.classes) for folder in data.unlabelled]
+        folders = [open_pairs(folder, data.split, self.classes) for folder in data.folders]
+        unlabelled = [open_pairs(folder, "", self.classes) for folder in data.unlabelled]
+        if process_index() == 0:
+            check_pairs(folders + unlabelled)
         length = self.recipe.steps * self.recipe.batch
         return TrainingMixture(
             folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
@@ -260,6 +263,18 @@ class Trainer:
                 average.lerp_(values[name], 1 - decay)
             else:
                 average.copy_(values[name])
+
+
+def check_pairs(folders: list[PairDataset]) -> None:
+    """Look at every file, so that a bad one ends a run before it starts and not within.
+
+    Raises:
+        DataError: the first file that cannot be used.
+    """
+    with Progress(transient=True) as progress:
+        for folder in folders:
+            task = progress.add_task(f"checking {folder.root}", total=len(folder))
+            folder.check(lambda done, task=task: progress.update(task, completed=done))  # type: ignore[misc]
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.layouts import open_pairs
 from csknet_core.evaluation.evaluator import evaluate
 from csknet_core.runtime.backends import open_engine
 from csknet_core.training.recipe import ValidationRecipe
@@ -20,5 +20,5 @@ def validate(weights: Path, recipe: ValidationRecipe) -> dict[str, float]:
     """
     device = "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
     engine = open_engine(weights, recipe.size, device)
-    scores = evaluate(engine, PairFolder(recipe.folder, recipe.split, engine.classes))
+    scores = evaluate(engine, open_pairs(recipe.folder, recipe.split, engine.classes))
     return {mode.value: score.parts["all"].miou() for mode, score in scores.modes.items()}

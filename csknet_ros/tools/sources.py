@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.layouts import open_pairs
 from csknet_core.data.synthetic import Drive
 from csknet_ros.tools.script import Script
 
@@ -59,7 +59,7 @@ class FolderSource:
 
     def __init__(self, folder: Path, count: int | None = None) -> None:
         split = "val" if (folder / "val.txt").is_file() else ""
-        self._pairs = PairFolder(folder, split)
+        self._pairs = open_pairs(folder, split)
         self._count = count or len(self._pairs)
 
     def __len__(self) -> int:

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from csknet_core.data.datasets import PairFolder, read_optical
+from csknet_core.data.datasets import read_optical
+from csknet_core.data.layouts import open_pairs
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
 from csknet_core.errors import DataError
 
@@ -23,34 +24,34 @@ def folder(tmp_path):
 
 
 def test_a_split_is_read_in_its_order_with_depth_and_colour_kept(folder):
-    pairs = PairFolder(folder, "train")
+    pairs = open_pairs(folder, "train")
     assert [pairs[i].name for i in range(len(pairs))] == ["00003D", "00001D"]
     assert pairs[0].optical[0, 0].tolist() == [200, 60, 0]
     assert pairs[0].thermal.dtype == np.uint16
     assert pairs[0].labels.max() == 2
-    assert len(PairFolder(folder)) == 3
+    assert len(open_pairs(folder)) == 3
 
 
 def test_labels_may_be_absent(folder):
     for file in (folder / "labels").iterdir():
         file.unlink()
-    pairs = PairFolder(folder)
+    pairs = open_pairs(folder)
     assert not pairs.labelled
     assert pairs[0].labels is None
 
 
 def test_whatever_is_missing_is_named_before_training_starts(folder):
     with pytest.raises(DataError, match=r"test\.txt: no such split; .* has: train"):
-        PairFolder(folder, "test")
+        open_pairs(folder, "test")
     (folder / "thermal" / "00001D.png").unlink()
     with pytest.raises(DataError, match=r"thermal/00001D"):
-        PairFolder(folder, "train")
-    with pytest.raises(DataError, match="no such folder"):
-        PairFolder(folder / "rgb")
+        open_pairs(folder, "train")
+    with pytest.raises(DataError, match="no such folder, or not one of pairs"):
+        open_pairs(folder / "rgb")
 
 
 def test_damaged_and_mismatched_files_are_named(folder):
-    pairs = PairFolder(folder)
+    pairs = open_pairs(folder)
     (folder / "rgb" / "00001D.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(DataError, match=r"00001D\.png: cannot be read"):
         pairs[0]
@@ -63,7 +64,7 @@ def test_damaged_and_mismatched_files_are_named(folder):
 
 
 def test_the_real_pairs_load(mfnet):
-    train, val = PairFolder(mfnet, "train"), PairFolder(mfnet, "val")
+    train, val = open_pairs(mfnet, "train"), open_pairs(mfnet, "val")
     assert (len(train), len(val)) == (100, 60)
     assert not set(train.names) & set(val.names)
     pair = val[0]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support.engines import PERSON, SIZE, ThresholdEngine
 
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.layouts import open_pairs
 from csknet_core.errors import DataError
 from csknet_core.evaluation.evaluator import evaluate
 from csknet_core.evaluation.report import write_page
@@ -30,7 +30,7 @@ def write_pair(root, name, warm, true):
 def folder(tmp_path):
     write_pair(tmp_path, "1D", warm=20, true=20)
     write_pair(tmp_path, "2N", warm=20, true=40)
-    return PairFolder(tmp_path)
+    return open_pairs(tmp_path)
 
 
 def test_scores_are_those_of_the_maps(folder):
@@ -57,7 +57,7 @@ def test_a_folder_without_labels_is_refused(tmp_path, folder):
     for file in (tmp_path / "labels").iterdir():
         file.unlink()
     with pytest.raises(DataError, match="no labels"):
-        evaluate(ThresholdEngine(), PairFolder(tmp_path))
+        evaluate(ThresholdEngine(), open_pairs(tmp_path))
 
 
 @pytest.mark.parametrize("pairs", [1, 2])

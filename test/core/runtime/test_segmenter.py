@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from csknet_core.classes import MFNET
-from csknet_core.data.datasets import PairFolder
+from csknet_core.data.layouts import open_pairs
 from csknet_core.errors import ConfigError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.evaluation.evaluator import evaluate
 from csknet_core.modality import Mode, Reason
@@ -145,7 +145,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_so(weights, device):
 def test_the_shipped_weights_hold_their_own_on_real_pairs(mfnet, default_weights):
     """Coarse floors, far below the card's table: they catch a broken model, not a worse one."""
     engine = open_engine(default_weights, (480, 640), "cpu")
-    folder = PairFolder(mfnet, "val")
+    folder = open_pairs(mfnet, "val")
     folder.names = folder.names[::6]
     scores = evaluate(engine, folder).to_json()
     assert scores["fused"]["per_class"]["person"] > 0.4
