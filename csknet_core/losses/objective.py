@@ -32,14 +32,15 @@ class SupervisedObjective(nn.Module):
 
     `L = CE(fused) + 0.5 CE(optical) + 0.5 CE(thermal)`; the weights are chosen, the paper does not
     state them. Modality dropout: samples whose branches did not exchange features train the
-    optical and thermal heads as they are used alone, and not the fused head, which never sees
-    such features at inference.
+    optical and thermal heads as they are used alone. The fused head never sees such features at
+    inference; whether it learns from them all the same is `fuse_dropped`.
 
     Args:
         weight: (C,) weight of every class.
         branch_weight: of the optical and of the thermal term.
         hard_share: share of a batch's labelled pixels, those of the largest loss, that count
             (online hard example mining, Shrivastava et al. 2016); 1 counts all.
+        fuse_dropped: train the fused head on samples whose branches did not exchange, too.
         share_of_batch: maps the weights of this process's pixels to those of an average process,
             where a batch is spread over several.
     """
@@ -51,12 +52,14 @@ class SupervisedObjective(nn.Module):
         weight: Tensor,
         branch_weight: float = 0.5,
         hard_share: float = 1.0,
+        fuse_dropped: bool = False,
         share_of_batch: Callable[[Tensor], Tensor] = _alone,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.branch_weight = branch_weight
         self.hard_share = hard_share
+        self.fuse_dropped = fuse_dropped
         self.share_of_batch = share_of_batch
 
     def forward(self, logits: Logits, labels: Tensor, exchange: Tensor) -> dict[str, Tensor]:
@@ -67,7 +70,8 @@ class SupervisedObjective(nn.Module):
             labels: (B, H, W) int64 class ids, 255 is ignored.
             exchange: (B,) bool, which samples exchanged features.
         """
-        fused_labels = torch.where(exchange.view(-1, 1, 1), labels, IGNORE_ID)
+        learns = exchange | self.fuse_dropped
+        fused_labels = torch.where(learns.view(-1, 1, 1), labels, IGNORE_ID)
         return {
             "fused": self.cross_entropy(logits.fused, fused_labels),
             "optical": self.branch_weight * self.cross_entropy(logits.optical, labels),

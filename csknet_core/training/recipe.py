@@ -104,6 +104,7 @@ class Recipe:
         branch_weight: of the cross-entropy of the optical and of the thermal head; fused has 1.
         hard_share: share of the labelled pixels, those of the largest loss, that count.
         modality_dropout: probability that a sample's branches do not see each other.
+        fuse_dropped: train the fused head on those samples, too.
         bf16: compute in bfloat16 where it is safe.
         seed: of everything drawn.
         checkpoint_every: steps between checkpoints.
@@ -135,6 +136,7 @@ class Recipe:
     branch_weight: float = 0.5
     hard_share: float = 1.0
     modality_dropout: float = 0.5
+    fuse_dropped: bool = False
     bf16: bool = True
     seed: int = 0
     checkpoint_every: int = 50

@@ -182,8 +182,9 @@ class Trainer:
     def _build_graph(self, network: CSKNet) -> TrainingGraph:
         recipe = self.recipe
         supervised = SupervisedObjective(
-            self._class_weights(), recipe.branch_weight, recipe.hard_share, average_process
-        )
+            self._class_weights(), recipe.branch_weight, recipe.hard_share, recipe.fuse_dropped,
+            average_process,
+        )  # fmt: skip
         teacher = None
         if recipe.distillation.teacher:
             teacher = Teacher.load(recipe.distillation.teacher, self.classes, self.device)

@@ -41,6 +41,14 @@ def test_fused_head_learns_only_from_exchanged_samples():
     assert logits.thermal.grad[1].abs().sum() > 0
 
 
+def test_fused_head_learns_from_every_sample_when_asked_to():
+    objective = SupervisedObjective(torch.ones(2), fuse_dropped=True)
+    logits = Logits(_logits(0.0, 0.0), _logits(0.0, 0.0), _logits(0.0, 0.0))
+    labels = torch.zeros(2, 4, 4, dtype=torch.long)
+    sum(objective(logits, labels, torch.tensor([True, False])).values()).backward()
+    assert logits.fused.grad[1].abs().sum() > 0
+
+
 def test_a_batch_without_labels_gives_zero_and_finite_gradients():
     objective = SupervisedObjective(torch.ones(2))
     logits = Logits(_logits(0.0, 0.0), _logits(0.0, 0.0), _logits(0.0, 0.0))
