@@ -1,9 +1,10 @@
-"""The `csknet` command: train, eval, predict and export."""
+"""The `csknet` command: train, eval, calibrate-policy, predict and export."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,46 @@ def evaluate_command(
 
         write_page(html, result, engine, folder, f"{path.stem} on {name}")
         console.print(f"page: {html}")
+
+
+@app.command()
+def calibrate_policy(
+    data: Annotated[Path, typer.Option(help="Folder of labelled pairs, see README.")],
+    weights: Weights = "",
+    split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "val",
+    device: Device = "auto",
+    size: Size = (480, 640),
+    png: Annotated[Path | None, typer.Option(help="Draw the curves here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the curves here.")] = None,
+) -> None:
+    """Measure how dark RGB may get before thermal alone is better; print the parameters."""
+    from csknet_core.data.layouts import open_pairs
+    from csknet_core.evaluation.darkness import draw_study, study_darkness
+    from csknet_core.runtime.backends import open_engine
+    from csknet_core.weights.files import find_weights
+
+    engine = open_engine(find_weights(weights), size, device)
+    pairs = open_pairs(data, split, engine.classes)
+    with Progress(console=console) as progress:
+        task = progress.add_task("dimming and scoring", total=len(pairs))
+        study = study_darkness(engine, pairs, progress=lambda n: progress.update(task, completed=n))
+    table = Table(title="mIoU in % by the mean luminance of RGB")
+    for column in ("luminance", "frames", "fused", "thermal only"):
+        table.add_column(column, justify="right")
+    for entry in study.bins:
+        scores = _percent(entry.fused), _percent(entry.thermal)
+        table.add_row(f"{entry.luminance:.4f}", str(entry.frames), *scores)
+    console.print(table)
+    if json_file:
+        json_file.write_text(json.dumps(asdict(study), indent=2) + "\n", encoding="utf-8")
+    if png:
+        draw_study(study, png)
+    if study.threshold == 0:
+        console.print("fused is never worse than thermal alone here; leave the parameters alone")
+        return
+    console.print("below this luminance thermal alone is better; in the node's parameters:")
+    console.print(f"  policy.optical_dark_enter: {study.threshold:.4f}")
+    console.print(f"  policy.optical_dark_leave: {1.5 * study.threshold:.4f}")
 
 
 @app.command()

@@ -64,7 +64,8 @@ def augment(sample: Sample, settings: AugmentSettings, rng: np.random.Generator)
     if rng.random() < settings.photometric:
         thermal = jitter_thermal(thermal, rng)
     if rng.random() < settings.night:
-        optical = darken(optical, 2.0 ** -rng.uniform(1.0, 5.0), rng)
+        factor, sigma = 2.0 ** -rng.uniform(1.0, 5.0), rng.uniform(0.5, 4.0)
+        optical = darken(optical, factor, sigma, rng)
     return Sample(
         np.ascontiguousarray(optical), np.ascontiguousarray(thermal), np.ascontiguousarray(labels)
     )
@@ -130,10 +131,18 @@ def jitter_optical(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
     return (values * 255).astype(np.uint8)
 
 
-def darken(image: NDArray[np.uint8], factor: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Simulate less light: scale (H, W, 3) uint8 by `factor`, add sensor noise, quantise."""
+def darken(
+    image: NDArray[np.uint8], factor: float, sigma: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Simulate less light.
+
+    Args:
+        image: (H, W, 3) uint8.
+        factor: what the values are multiplied with.
+        sigma: of the sensor's noise, in levels of 255.
+        rng: of the noise.
+    """
     values = image.astype(np.float32) * np.float32(factor)
-    sigma = rng.uniform(0.5, 4.0)
     values += rng.standard_normal(values.shape, np.float32) * np.float32(sigma)
     return np.clip(values, 0, 255).astype(np.uint8)
 
