@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from csknet_core.errors import CsknetError
+from csknet_core.errors import ConfigError, CsknetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -56,6 +57,12 @@ def evaluate_command(
     from csknet_core.runtime.backends import open_engine
     from csknet_core.weights.files import find_weights
 
+    for target in (json_file, html):
+        _prepare(target)
+    if html:
+        from csknet_core.evaluation.report import check_packages, write_page
+
+        check_packages()
     path = find_weights(weights)
     engine = open_engine(path, size, device)
     folder = open_pairs(data, split, engine.classes)
@@ -69,8 +76,6 @@ def evaluate_command(
         record = {**scores, "weights": path.name, "data": name}
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if html:
-        from csknet_core.evaluation.report import write_page
-
         write_page(html, result, engine, folder, f"{path.stem} on {name}")
         console.print(f"page: {html}")
 
@@ -128,7 +133,6 @@ def predict(
     import cv2
 
     from csknet_core.data.datasets import read_optical, read_thermal
-    from csknet_core.errors import ConfigError
     from csknet_core.modality import Reason
     from csknet_core.runtime.overlay import draw_overlay
     from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
@@ -185,12 +189,28 @@ def _print_scores(scores: dict[str, Any]) -> None:
         "mIoU": "miou",
         "mIoU by day": "day",
         "mIoU at night": "night",
+        "mIoU, predicted only = 0": "miou_of_table",
+        "mean accuracy": "mean_accuracy",
         "boundary mIoU": "boundary_iou",
         "calibration error": "ece",
     }
     for label, key in rows.items():
         table.add_row(label, *(_percent(score[key]) for score in scores.values()))
     console.print(table)
+
+
+def _prepare(target: Path | None) -> None:
+    """Make the folder of a file to write, so that a wrong path fails before the work."""
+    if target is None:
+        return
+    if target.is_dir():
+        raise ConfigError(f"{target}: is a folder; give the name of a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{target}: its folder cannot be made ({error.strerror})") from error
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise ConfigError(f"{target}: cannot be written; check the rights or choose another place")
 
 
 def _percent(value: float | None) -> str:

@@ -13,7 +13,9 @@ BINS = 15
 class Calibration:
     """Confidence against accuracy over all labelled pixels of any number of label maps.
 
-    Every level of the uint8 confidence is counted on its own, so that bins are exact.
+    All labelled pixels count, background too, as they do for IoU: a costmap reads every pixel's
+    confidence. A pixel without an answer counts as wrong. Every level of the uint8 confidence is
+    counted on its own, so that bins are exact.
     """
 
     def __init__(self) -> None:
@@ -35,10 +37,12 @@ class Calibration:
     def curve(self, bins: int = BINS) -> tuple[NDArray[np.float64], ...]:
         """Return share of pixels, mean confidence and accuracy (bins,) of equally wide bins.
 
-        Confidence and accuracy of an empty bin are NaN.
+        Bin b holds confidences from b / bins up to, not with, (b + 1) / bins; the last one holds 1
+        too. Confidence and accuracy of an empty bin are NaN.
         """
-        probability = np.arange(256) / 255
-        of = np.minimum((probability * bins).astype(np.int64), bins - 1)
+        levels = np.arange(256)
+        probability = levels / 255
+        of = np.minimum(levels * bins // 255, bins - 1)
 
         def total(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
             return np.bincount(of, values, bins).astype(np.float64)

@@ -55,8 +55,9 @@ class ModeScores:
         one = ConfusionMatrix(len(self.classes))
         one.update(labels, true)
         self.frames[name] = one.miou()
-        for part in ["all"] + [_TIMES[name[-1]]] * (name[-1] in _TIMES):
-            self.parts[part].add(one)
+        self.parts["all"].add(one)
+        if name[-1] in _TIMES:
+            self.parts[_TIMES[name[-1]]].add(one)
         self.calibration.update(labels, confidence, true)
         self.boundary.update(labels, true)
 
@@ -64,9 +65,11 @@ class ModeScores:
         """Return the scores as plain data: values in 0..1, None where there is nothing to score.
 
         `miou` is the mean over the classes present in the ground truth; `miou_of_table` also
-        counts classes that are predicted and nowhere true.
+        counts classes that are predicted and nowhere true. `reliability` lists share of pixels,
+        mean confidence and accuracy of every confidence bin.
         """
         matrix = self.parts["all"]
+        curve = zip(("share", "confidence", "accuracy"), self.calibration.curve(), strict=True)
         return {
             "miou": _or_none(matrix.miou()),
             "per_class": self._by_class(matrix.iou()),
@@ -74,8 +77,11 @@ class ModeScores:
             "night": _or_none(self.parts["night"].miou()),
             "miou_of_table": _or_none(matrix.miou_of_table()),
             "accuracy": self._by_class(matrix.accuracy()),
+            "mean_accuracy": _or_none(matrix.mean_accuracy()),
             "boundary_iou": _or_none(self.boundary.miou()),
+            "boundary_per_class": self._by_class(self.boundary.iou()),
             "ece": _or_none(self.calibration.error()),
+            "reliability": {key: [_or_none(v) for v in values.tolist()] for key, values in curve},
         }
 
     def _by_class(self, values: NDArray[np.float64]) -> dict[str, float | None]:

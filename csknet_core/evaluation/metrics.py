@@ -68,6 +68,19 @@ class ConfusionMatrix:
         true = self.counts.sum(1) + self.unanswered
         return np.where(true > 0, self.counts.diagonal() / np.maximum(true, 1), np.nan)
 
+    def mean_accuracy(self) -> float:
+        """Return the mean accuracy over the classes of the ground truth, NaN without any."""
+        accuracy = self.accuracy()
+        return float(np.nanmean(accuracy)) if np.isfinite(accuracy).any() else float("nan")
+
+    def shares(self) -> NDArray[np.float64]:
+        """Return the share (C, C) of every true class's pixels predicted as each class.
+
+        A row adds up to less than 1 where pixels are unanswered; rows of absent classes are NaN.
+        """
+        true = (self.counts.sum(1) + self.unanswered)[:, None]
+        return np.where(true > 0, self.counts / np.maximum(true, 1), np.nan)
+
     def miou_of_table(self) -> float:
         """Return the mean IoU over all classes that are in the ground truth or predicted.
 

@@ -12,16 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.data.datasets import Pair, PairDataset
+from csknet_core.data.datasets import PairDataset
 from csknet_core.errors import ConfigError
 from csknet_core.evaluation.evaluator import Evaluation, ModeScores, answers
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.overlay import draw_legend, draw_overlay, thermal_to_rgb
+from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _PANELS = ("RGB", "thermal", "ground truth", *(mode.value.replace("_", " ") for mode in Mode))
 _PANEL_WIDTH = 300
+_DARK = 40  # mean level of an RGB image too dark to show anything under the colours
 
 
 def write_page(
@@ -39,13 +41,9 @@ def write_page(
     Raises:
         ConfigError: jinja2 or matplotlib is not installed.
     """
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"the page needs a package: pip install jinja2 matplotlib ({error})"
-        ) from error
+    check_packages()
+    import jinja2
+
     template = jinja2.Template(_TEMPLATE.read_text(encoding="utf-8"), autoescape=True)
     best, worst = _extremes(evaluation)
     page = template.render(
@@ -55,14 +53,30 @@ def write_page(
         confusion=_figure(_draw_confusion, evaluation, 4.6),
         reliability=_figure(_draw_reliability, evaluation, 3.6),
         panels=_PANELS,
-        legend=_png(draw_legend(evaluation.classes)),
+        legend=_picture(draw_legend(evaluation.classes), "png"),
         groups=[
             (heading, [(name, miou, _strip(engine, folder, name)) for name, miou in frames])
             for heading, frames in (("Worst frames", worst), ("Best frames", best))
+            if frames
         ],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+
+
+def check_packages() -> None:
+    """Refuse early what would fail after all the scoring.
+
+    Raises:
+        ConfigError: jinja2 or matplotlib is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"the page needs a package: pip install jinja2 matplotlib ({error})"
+        ) from error
 
 
 def _extremes(
@@ -80,14 +94,12 @@ def _strip(engine: Engine, folder: PairDataset, name: str) -> str:
     pair = folder[folder.names.index(name)]
     assert pair.labels is not None
     maps = [pair.labels, *(labels for labels, _ in answers(engine, pair).values())]
-    pictures = [pair.optical, thermal_to_rgb(pair.thermal)]
-    pictures += [draw_overlay(_background(pair), labels, engine.classes) for labels in maps]
-    return _png(np.hstack([_shrink(picture) for picture in pictures]))
-
-
-def _background(pair: Pair) -> NDArray[Any]:
-    """Return RGB, or thermal where RGB is too dark to show anything under the colours."""
-    return pair.optical if pair.optical.mean() > 40 else pair.thermal
+    # Normalised as for the network, then stretched: raw thermal of a cold night is one even grey.
+    thermal = thermal_to_rgb(ThermalNormalizer(ThermalSettings())(pair.thermal))
+    background = thermal if pair.optical.mean() < _DARK else pair.optical
+    pictures = [pair.optical, thermal]
+    pictures += [draw_overlay(background, labels, engine.classes) for labels in maps]
+    return _picture(np.hstack([_shrink(picture) for picture in pictures]), "jpeg")
 
 
 def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -106,17 +118,17 @@ def _figure(draw: Any, evaluation: Evaluation, height: float) -> str:
         axis.set_title(mode.value.replace("_", " "))
     file = io.BytesIO()
     figure.savefig(file, dpi=100)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return _data_uri(file.getvalue(), "png")
 
 
 def _draw_confusion(axis: Any, scores: ModeScores, names: tuple[str, ...]) -> None:
-    counts = scores.parts["all"].counts
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shares = scores.parts["all"].shares()
+    axis.set_facecolor("#e6e6e6")  # shows through where a class is absent from the ground truth
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(shares >= 0.005):
         share = shares[row, column]
         color = "white" if share > 0.5 else "black"
-        axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, size=7)
+        axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color, size=8)
     axis.set_xticks(range(len(names)), names, rotation=90, size=7)
     axis.set_yticks(range(len(names)), names, size=7)
     axis.set_xlabel("predicted (% of the true class)", size=8)
@@ -134,11 +146,17 @@ def _draw_reliability(axis: Any, scores: ModeScores, _: tuple[str, ...]) -> None
     )  # fmt: skip
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1)
-    axis.set_xlabel(f"confidence (ECE {100 * scores.calibration.error():.1f} %)", size=8)
+    error = scores.calibration.error()
+    ece = "" if math.isnan(error) else f" (ECE {100 * error:.1f} %)"
+    axis.set_xlabel(f"confidence{ece}", size=8)
     axis.legend(fontsize=7, loc="upper left")
 
 
-def _png(picture: NDArray[np.uint8]) -> str:
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+def _picture(picture: NDArray[np.uint8], kind: str) -> str:
+    done, data = cv2.imencode(f".{kind}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert done
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+    return _data_uri(data.tobytes(), kind)
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

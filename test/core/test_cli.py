@@ -32,7 +32,7 @@ def pairs(tmp_path_factory):
 
 
 def test_eval_scores_every_mode(pairs, tmp_path, default_weights):
-    file = tmp_path / "scores.json"
+    file = tmp_path / "new" / "scores.json"
     done = run(
         "eval", "--data", str(pairs), "--split", "", "--device", "torch-cpu",
         "--size", "128", "160", "--json", str(file), "--html", str(tmp_path / "page.html"),
@@ -45,6 +45,16 @@ def test_eval_scores_every_mode(pairs, tmp_path, default_weights):
     assert scores["weights"] == "csknet-lite0.safetensors"
     assert "person" in done.stdout
     assert "csknet-lite0 on pairs" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("inside", ["", "a_file/page"])
+def test_eval_refuses_a_target_it_cannot_write_before_it_scores(tmp_path, option, inside):
+    (tmp_path / "a_file").touch()
+    target = tmp_path / inside
+    done = run("eval", "--data", "nowhere", option, str(target))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"csknet: {target}: ")
 
 
 @pytest.mark.parametrize(

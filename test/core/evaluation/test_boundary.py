@@ -38,11 +38,23 @@ def test_a_perfect_answer_is_one_and_absent_classes_are_left_out():
     assert math.isnan(BoundaryIoU(4).miou())
 
 
-def test_unlabelled_pixels_do_not_count():
-    boundary, truth = BoundaryIoU(2), square(40, 40, 20)
+@pytest.mark.parametrize("below", [0, 1])
+def test_whatever_is_answered_where_nothing_is_labelled_costs_nothing(below):
+    boundary, answer = BoundaryIoU(2), square(40, 40, 60)
+    truth = answer.copy()
     truth[:, 80:] = 255
-    answer = truth.copy()
-    answer[50:90, 100:150] = 1
-    answer[answer == 255] = 0
+    answer[:, 80:] = below
     boundary.update(answer, truth)
-    assert boundary.iou()[1] == 1
+    assert boundary.iou().tolist() == [1, 1]
+
+
+def test_rims_of_one_pixel_by_hand():
+    # A 30 x 40 image has a diagonal of 50 and a band of 1 pixel: the rims of squares of side 6 and
+    # 4 about the same centre do not touch.
+    boundary = BoundaryIoU(2)
+    maps = [np.zeros((30, 40), np.uint8) for _ in range(2)]
+    maps[0][10:16, 10:16] = maps[1][11:15, 11:15] = 1
+    boundary.update(*maps)
+    assert boundary.iou()[1] == 0
+    boundary.update(maps[1], maps[1])  # 12 pixels of rim, all alike
+    assert boundary.iou()[1] == pytest.approx(12 / (20 + 12 + 12))

@@ -26,6 +26,20 @@ def test_errors_of_one_bin_cancel_and_those_of_two_do_not():
     assert two.error(bins=2) == pytest.approx(0.8)
 
 
+def test_a_level_on_the_edge_of_two_bins_is_in_the_upper_one():
+    calibration = Calibration()
+    calibration.update(*maps([1, 1, 1], [50, 51, 255], [1, 1, 1]))  # 51 / 255 = 3 / 15
+    share, _, accuracy = calibration.curve()
+    assert np.flatnonzero(share).tolist() == [2, 3, 14]
+    assert np.isnan(accuracy[0])
+
+
+def test_background_counts_and_a_pixel_without_an_answer_is_wrong():
+    calibration = Calibration()
+    calibration.update(*maps([0, 255], [255, 255], [0, 0]))
+    assert calibration.error() == pytest.approx(0.5)
+
+
 def test_label_maps_add_up():
     whole, parts = Calibration(), Calibration()
     rng = np.random.default_rng(0)

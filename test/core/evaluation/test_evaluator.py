@@ -1,4 +1,6 @@
+import json
 import re
+import sys
 
 import cv2
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from support.engines import PERSON, SIZE, ThresholdEngine
 
 from csknet_core.data.layouts import open_pairs
-from csknet_core.errors import DataError
+from csknet_core.errors import ConfigError, DataError
 from csknet_core.evaluation.evaluator import evaluate
 from csknet_core.evaluation.report import write_page
 from csknet_core.modality import Mode
@@ -46,6 +48,17 @@ def test_scores_are_those_of_the_maps(folder):
     assert scores["optical_only"]["miou_of_table"] < scores["optical_only"]["miou"]
 
 
+def test_scores_are_plain_data_and_keep_the_reliability_curve(folder):
+    scores = evaluate(ThresholdEngine(), folder).to_json()
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    curve = scores["fused"]["reliability"]
+    at = 200 * 15 // 255  # the engine is always as certain
+    assert {key: len(values) for key, values in curve.items()} == dict.fromkeys(curve, 15)
+    assert curve["share"][at] == 1
+    assert curve["accuracy"][at] == pytest.approx((96 + 76) / (2 * 96))
+    assert curve["confidence"][0] is None
+
+
 def test_every_frame_is_scored_and_limit_takes_the_first(folder):
     seen = []
     result = evaluate(ThresholdEngine(), folder, seen.append, limit=1)
@@ -70,3 +83,28 @@ def test_the_page_shows_numbers_and_frames_and_needs_nothing_else(folder, tmp_pa
     assert f"{100 * result.modes[Mode.FUSED].parts['all'].miou():.1f}" in page
     assert page.count('class="strip"') == pairs
     assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("<h2>Best frames</h2>") == pairs - 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_page_bears_pairs_without_any_labelled_pixel_or_time_of_day(tmp_path):
+    write_pair(tmp_path, "plain", warm=20, true=20)
+    cv2.imwrite(str(tmp_path / "labels" / "plain.png"), np.full(SIZE, 255, np.uint8))
+    engine, folder = ThresholdEngine(), open_pairs(tmp_path)
+    result = evaluate(engine, folder)
+    scores = result.to_json()["fused"]
+    empty = ("miou", "day", "night", "ece", "boundary_iou", "mean_accuracy", "miou_of_table")
+    assert [scores[key] for key in empty] == [None] * len(empty)
+    write_page(tmp_path / "page.html", result, engine, folder, "nothing")
+    page = (tmp_path / "page.html").read_text()
+    assert 'class="strip"' not in page
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_named_with_the_cure(folder, tmp_path, monkeypatch, package):
+    engine = ThresholdEngine()
+    result = evaluate(engine, folder)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=f"pip install jinja2 matplotlib .*{package}"):
+        write_page(tmp_path / "page.html", result, engine, folder, "a title")

@@ -32,7 +32,25 @@ def test_an_unanswered_pixel_costs_its_class():
 
 
 def test_nothing_to_score_is_nan():
-    assert math.isnan(ConfusionMatrix(3).miou())
+    matrix = ConfusionMatrix(3)
+    for value in (matrix.miou(), matrix.miou_of_table(), matrix.mean_accuracy()):
+        assert math.isnan(value)
+
+
+def test_a_class_only_predicted_is_0_in_the_table_and_left_out_of_the_present_ones():
+    matrix = ConfusionMatrix(4)  # class 2 is only predicted, class 3 is neither
+    matrix.update(np.array([[0, 0, 1, 2]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))
+    assert matrix.miou() == pytest.approx((1 + 1 / 2) / 2)
+    assert matrix.miou_of_table() == pytest.approx((1 + 1 / 2 + 0) / 3)
+
+
+def test_shares_and_accuracy_by_hand():
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([[0, 1, 255, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8))
+    assert matrix.shares()[0].tolist() == pytest.approx([1 / 3, 1 / 3, 0])
+    assert np.isnan(matrix.shares()[2]).all()
+    assert matrix.accuracy()[:2].tolist() == pytest.approx([1 / 3, 1])
+    assert matrix.mean_accuracy() == pytest.approx(2 / 3)
 
 
 def test_mismatched_shapes_and_ids_are_refused():
