@@ -1,4 +1,4 @@
-"""Mean and spread over seeds of every step: JSON, table, picture."""
+"""Mean and spread over seeds of every step: JSON, tables, picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODES = ("fused", "thermal_only", "optical_only")
 def write_summary(
     out: Path, rows: list[dict[str, Any]], recipe: dict[str, Any], data: str
 ) -> dict[str, Any]:
-    """Write `summary.json` and `summary.png`; return the summary.
+    """Write `summary.json`, `summary.md` and `summary.png`; return the summary.
 
     Args:
         out: folder.
@@ -44,6 +44,7 @@ def write_summary(
         "commit": commit.stdout.strip(),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (out / "summary.md").write_text(_markdown(steps), encoding="utf-8")
     _draw(out / "summary.png", steps, data)
     return summary
 
@@ -57,6 +58,14 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for step in summary["steps"]:
         table.add_row(step["name"], *(_cell(step["miou"][mode]) for mode in MODES))
     console.print(table)
+
+
+def _markdown(steps: list[dict[str, Any]]) -> str:
+    lines = ["| step | fused | thermal only | optical only |", "|---|---|---|---|"]
+    for step in steps:
+        cells = (_cell(step["miou"][mode]) for mode in MODES)
+        lines.append(f"| {step['name']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(values: list[float]) -> str:
