@@ -116,8 +116,8 @@ def calibrate_policy(
         console.print("fused is never worse than thermal alone here; leave the parameters alone")
         return
     console.print("below this luminance thermal alone is better; in the node's parameters:")
-    console.print(f"  policy.optical_dark_enter: {study.threshold:.4f}")
-    console.print(f"  policy.optical_dark_leave: {1.5 * study.threshold:.4f}")
+    console.print(f"  policy.dark_enter: {study.threshold:.4f}")
+    console.print(f"  policy.dark_leave: {1.5 * study.threshold:.4f}")
 
 
 @app.command()

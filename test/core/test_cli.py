@@ -90,3 +90,16 @@ def test_a_users_mistake_is_one_line_and_exit_2(arguments, default_weights):
     assert done.returncode == 2
     assert done.stderr.startswith("csknet: ")
     assert "Traceback" not in done.stderr
+
+
+def test_calibrate_policy_names_parameters_of_the_node(pairs, tmp_path, default_weights):
+    file = tmp_path / "curve.json"
+    done = run(
+        "calibrate-policy", "--data", str(pairs), "--split", "", "--device", "torch-cpu",
+        "--size", "128", "160", "--json", str(file),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(file.read_text())) == {"bins", "threshold"}
+    table = pytest.importorskip("csknet_ros.parameters").BY_NAME
+    named = [word.rstrip(":") for word in done.stdout.split() if word.startswith("policy.")]
+    assert all(name in table for name in named)
