@@ -136,7 +136,7 @@ class Recipe:
     branch_weight: float = 0.5
     hard_share: float = 1.0
     modality_dropout: float = 0.5
-    fuse_dropped: bool = False
+    fuse_dropped: bool = True
     bf16: bool = True
     seed: int = 0
     checkpoint_every: int = 50
