@@ -88,5 +88,5 @@ def _draw(path: Path, steps: list[dict[str, Any]], data: str) -> None:
     axis.set_yticks(range(len(steps)), [step["name"] for step in steps])
     axis.invert_yaxis()
     axis.set_xlabel(f"mIoU in % on {data}")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=len(MODES))
     figure.savefig(path, dpi=110)
