@@ -1,4 +1,4 @@
-"""The `csknet` command: train, eval, calibrate-policy, predict and export."""
+"""The `csknet` command: train, eval, calibrate-policy, register, predict and export."""
 
 from __future__ import annotations
 
@@ -118,6 +118,42 @@ def calibrate_policy(
     console.print("below this luminance thermal alone is better; in the node's parameters:")
     console.print(f"  policy.dark_enter: {study.threshold:.4f}")
     console.print(f"  policy.dark_leave: {1.5 * study.threshold:.4f}")
+
+
+@app.command()
+def register(
+    out: Annotated[Path, typer.Option(help="The homography, a YAML file.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of unaligned pairs.")] = None,
+    points: Annotated[Path | None, typer.Option(help="Points picked by hand, a YAML file.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "",
+    most: Annotated[int, typer.Option(min=4, help="Most pairs used, spread over all.")] = 40,
+    png: Annotated[Path | None, typer.Option(help="Draw edges before and after here.")] = None,
+) -> None:
+    """Estimate where the thermal camera's pixels are in the RGB image."""
+    import cv2
+
+    from csknet_core.data.layouts import open_pairs
+    from csknet_core.errors import ConfigError
+    from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
+
+    if data is None and points is None:
+        raise ConfigError("nothing to register: give --data, a folder of pairs, or --points")
+    pairs = open_pairs(data, split) if data is not None else None
+    picks = range(0, len(pairs), max(1, -(-len(pairs) // most))) if pairs is not None else range(0)
+    if points is not None:
+        estimate = estimate_from_points(points)
+    else:
+        assert pairs is not None
+        with Progress(console=console) as progress:
+            task = progress.add_task("reading pairs", total=len(picks))
+            images = (pairs.images(index) for index in picks)
+            estimate = estimate_from_pairs(images, lambda n: progress.update(task, completed=n))
+    estimate.homography.save(out)
+    console.print(f"{out}: known to about {estimate.residual:.1f} RGB pixels")
+    if png is not None and pairs is not None:
+        picture = draw_check((pairs.images(index) for index in picks[:3]), estimate.homography)
+        png.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(png), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.modality import Mode
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
+from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_ros.synchronizer import SyncSettings
 
@@ -46,6 +47,7 @@ class Parameter:
 
 
 _SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
+_REGISTRATION = RegistrationSettings()
 _MODES = ("", *(mode.value for mode in Mode))
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -98,6 +100,10 @@ PARAMETERS: tuple[Parameter, ...] = (
               "Share of the old range kept at every frame in auto mode.", 0.0, 0.999),
     Parameter("thermal.telemetry_rows", _THERMAL.telemetry_rows,
               "Rows at the bottom of the thermal image that hold telemetry.", 0, 100),
+    Parameter("registration.file", "", "Homography between the cameras, as 'csknet register' "
+              "writes it; empty takes them as aligned.", live=False),
+    Parameter("registration.outside", _REGISTRATION.outside, "Answer of thermal pixels that RGB "
+              "does not see: by thermal alone, or unknown (255).", choices=OUTSIDE),
     Parameter("policy.force_mode", "", "Answer in this mode whenever its images are there.",
               choices=_MODES),
     Parameter("policy.dark_enter", _POLICY.optical_dark_enter,
@@ -129,6 +135,11 @@ class NodeSettings:
     overlay_alpha: float
     input_reliability: str
     input_depth: int
+
+    @property
+    def registered(self) -> bool:
+        """Whether answers are on the thermal grid whatever camera they come from."""
+        return bool(self.segmenter.registration.file)
 
 
 def build_settings(values: Mapping[str, Value]) -> NodeSettings:
@@ -187,6 +198,9 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         classes=get(str, "class_table"),
         thermal=thermal,
         policy=policy,
+        registration=RegistrationSettings(
+            get(str, "registration.file"), get(str, "registration.outside")
+        ),
     )
     return NodeSettings(
         segmenter,

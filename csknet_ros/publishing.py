@@ -59,11 +59,16 @@ class Outputs:
         self._label_info = node.create_publisher(String, "~/label_info", _LATCHED)
         self._send(self._label_info, String(data=json.dumps(label_info(classes))))
 
+    @property
+    def overlay_wanted(self) -> bool:
+        """Whether anybody subscribes to the overlay."""
+        return self._overlay.get_subscription_count() > 0
+
     def publish_answer(
         self,
         header: Any,
         answer: Segmentation,
-        background: NDArray[Any],
+        background: NDArray[Any] | None,
         camera_info: CameraInfo | None,
         overlay_alpha: float,
     ) -> None:
@@ -72,7 +77,8 @@ class Outputs:
         Args:
             header: of the frame's primary message.
             answer: label map and confidence.
-            background: camera image for the overlay, (H, W, 3) RGB or thermal (H, W).
+            background: camera image for the overlay, (H, W, 3) RGB or thermal (H, W); None for
+                no overlay.
             camera_info: intrinsics of the primary camera, if known.
             overlay_alpha: opacity of the overlay's colours.
         """
@@ -81,7 +87,7 @@ class Outputs:
         if camera_info is not None:
             camera_info.header = header
             self._send(self._camera_info, camera_info)
-        if self._overlay.get_subscription_count():
+        if background is not None:
             banner = f"{answer.mode.value}  {answer.reason.value}"
             picture = draw_overlay(background, answer.labels, self._classes, overlay_alpha, banner)
             self._publish_image(self._overlay, header, picture, "rgb8")

@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter as RosParameter
+from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Reason
@@ -66,6 +67,7 @@ class SegmentationNode(LifecycleNode):
         self._sync: PairOrAlone[Any] | None = None
         self._worker: Worker[Any] | None = None
         self._statistics = Statistics()
+        self._thermal_frame_id = ""
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
@@ -193,6 +195,8 @@ class SegmentationNode(LifecycleNode):
         if self._segmenter is not None:
             self._segmenter.thermal.settings = settings.segmenter.thermal
             self._segmenter.policy.settings = settings.segmenter.policy
+            if self._segmenter.registration is not None:
+                self._segmenter.registration.outside = settings.segmenter.registration.outside
 
     # Frames: executor thread
 
@@ -243,9 +247,12 @@ class SegmentationNode(LifecycleNode):
             self._warn(f"frame dropped: {error}")
             self._finish_dropped(frame, DropReason.NO_USABLE_MODALITY)
             return
-        header = frame.lead.data.header
-        background = optical if Modality.OPTICAL in answer.mode.modalities else thermal
-        assert background is not None
+        header = self._answer_header(frame)
+        background = None
+        if outputs.overlay_wanted:
+            background = thermal
+            if optical is not None and Modality.OPTICAL in answer.mode.modalities:
+                background, _ = segmenter.align(optical, answer.labels.shape)
         camera_info = self._inputs.camera_info if self._inputs is not None else None
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
         status = _answered(frame, answer, segmenter.name)
@@ -256,6 +263,15 @@ class SegmentationNode(LifecycleNode):
             total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
         )
         self._finish(header, status)
+
+    def _answer_header(self, frame: FrameSet[Any]) -> Any:
+        """Return stamp and frame of the answer, which is on the thermal grid if there is one."""
+        header = frame.lead.data.header
+        if frame.thermal is not None:
+            self._thermal_frame_id = header.frame_id
+        elif self._thermal_frame_id and self._settings and self._settings.registered:
+            return Header(stamp=header.stamp, frame_id=self._thermal_frame_id)
+        return header
 
     def _decode(self, frame: FrameSet[Any]) -> Decoded:
         """Return both images and why one is missing; a bad message costs only its own camera.

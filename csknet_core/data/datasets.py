@@ -89,13 +89,21 @@ class PairDataset:
         """
         name = self.names[index]
         files = self._files[name]
-        optical = read_optical(files.optical)
-        thermal = read_thermal(files.thermal, files.thermal_channel)
+        optical, thermal = self.images(index)
         labels = None if files.labels is None else self.read_labels(files.labels)
         for image, file in ((thermal, files.thermal), (labels, files.labels)):
             if image is not None and image.shape != optical.shape[:2]:
                 raise _wrong_size(file, image.shape[::-1], optical.shape[1::-1])
         return Pair(name, optical, thermal, labels)
+
+    def images(self, index: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Read the optical and the thermal image of one pair, whatever their sizes.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        files = self._files[self.names[index]]
+        return read_optical(files.optical), read_thermal(files.thermal, files.thermal_channel)
 
     def read_labels(self, file: Path) -> NDArray[np.uint8]:
         """Read one label map (H, W) uint8.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.classes import ClassTable
+from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.errors import NoUsableModalityError
 from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.backends import open_engine
@@ -23,6 +23,7 @@ from csknet_core.runtime.preprocess import (
     resize_optical,
     resize_thermal,
 )
+from csknet_core.runtime.registration import Registration, RegistrationSettings
 from csknet_core.weights.files import check_class_table, find_weights, read_info
 
 
@@ -38,6 +39,7 @@ class SegmenterSettings:
         classes: class table the weights must have (built-in name or YAML file); "" takes theirs.
         thermal: how raw thermal values become 0..1.
         policy: when a modality is not used.
+        registration: how optical images come onto the thermal grid.
     """
 
     weights: str = ""
@@ -47,6 +49,7 @@ class SegmenterSettings:
     classes: str = ""
     thermal: ThermalSettings = field(default_factory=ThermalSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,26 @@ class Segmentation:
 
 
 class Segmenter:
-    """Keeps the state of one camera pair: thermal range, modality policy, engine."""
+    """Keeps the state of one camera pair: thermal range, modality policy, engine.
 
-    def __init__(self, engine: Engine, thermal: ThermalNormalizer, policy: ModalityPolicy) -> None:
+    Args:
+        engine: runs the network.
+        thermal: makes raw thermal values 0..1.
+        policy: decides the mode.
+        registration: brings optical images onto the thermal grid; None for aligned cameras.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        thermal: ThermalNormalizer,
+        policy: ModalityPolicy,
+        registration: Registration | None = None,
+    ) -> None:
         self.engine = engine
         self.thermal = thermal
         self.policy = policy
+        self.registration = registration
 
     @classmethod
     def load(cls, settings: SegmenterSettings) -> Segmenter:
@@ -98,8 +115,10 @@ class Segmenter:
         info = read_info(weights)
         if settings.classes:
             check_class_table(info, ClassTable.load(settings.classes))
+        registration = Registration.load(settings.registration)
         engine = open_engine(weights, settings.size, settings.device, settings.threads)
-        return cls(engine, ThermalNormalizer(settings.thermal), ModalityPolicy(settings.policy))
+        thermal, policy = ThermalNormalizer(settings.thermal), ModalityPolicy(settings.policy)
+        return cls(engine, thermal, policy, registration)
 
     @property
     def name(self) -> str:
@@ -130,7 +149,9 @@ class Segmenter:
             thermal_stamp_ns: stamp of the thermal image.
 
         Returns:
-            Maps on the thermal image's grid, or on the optical one's where thermal is None.
+            Maps on the thermal image's grid. Without a thermal image they are on the grid of the
+            thermal images the cameras were registered with, or, for aligned cameras, on the
+            optical image's. Label 255 and confidence 0 mark pixels that no usable camera sees.
 
         Raises:
             NoUsableModalityError: no image can be trusted; it carries the `decision`.
@@ -153,17 +174,15 @@ class Segmenter:
             raise NoUsableModalityError(decision)
         decided = time.perf_counter()
         used = decision.mode.modalities
-        network_optical = network_thermal = None
+        network_optical = network_thermal = inside = None
         if optical is not None and Modality.OPTICAL in used:
-            network_optical = resize_optical(optical, self.engine.size)
+            network_optical, inside = self.align(optical, self.engine.size)
         if thermal is not None and Modality.THERMAL in used:
             network_thermal = resize_thermal(self.thermal(thermal), self.engine.size)
         prepared = time.perf_counter()
-        labels, confidence = self.engine.run(decision.mode, network_optical, network_thermal)
+        labels, confidence = self._infer(decision.mode, network_optical, network_thermal, inside)
         inferred = time.perf_counter()
-        primary = thermal if thermal is not None else optical
-        assert primary is not None
-        grid = (primary.shape[0], primary.shape[1])
+        grid = self._output_size(optical, thermal)
         labels, confidence = resize_labels(labels, grid), resize_labels(confidence, grid)
         end = time.perf_counter()
         stages = {
@@ -175,6 +194,52 @@ class Segmenter:
         return Segmentation(
             labels, confidence, decision, {name: 1e3 * value for name, value in stages.items()}
         )
+
+    def align(
+        self, optical: NDArray[np.uint8], size: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """Bring an optical image onto the thermal grid.
+
+        Args:
+            optical: (H, W, 3) uint8.
+            size: height and width to put out.
+
+        Returns:
+            The image (height, width, 3) uint8, and (height, width) bool, where the optical camera
+            sees something; None where it sees everything.
+
+        Raises:
+            ImageError: the image has another aspect than the one the cameras were registered with.
+        """
+        if self.registration is None:
+            return resize_optical(optical, size), None
+        return self.registration.warp(optical, size)
+
+    def _infer(
+        self,
+        mode: Mode,
+        optical: NDArray[np.uint8] | None,
+        thermal: NDArray[np.float32] | None,
+        inside: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Run the network; what the optical camera does not see is not answered from it."""
+        labels, confidence = self.engine.run(mode, optical, thermal)
+        if inside is None or inside.all():
+            return labels, confidence
+        other = np.full_like(labels, IGNORE_ID), np.zeros_like(confidence)
+        assert self.registration is not None
+        if mode is Mode.FUSED and self.registration.outside == "thermal":
+            other = self.engine.run(Mode.THERMAL_ONLY, None, thermal)
+        return np.where(inside, labels, other[0]), np.where(inside, confidence, other[1])
+
+    def _output_size(
+        self, optical: NDArray[np.uint8] | None, thermal: NDArray[np.generic] | None
+    ) -> tuple[int, int]:
+        if thermal is None and self.registration is not None:
+            return self.registration.homography.thermal_size
+        primary = thermal if thermal is not None else optical
+        assert primary is not None
+        return primary.shape[0], primary.shape[1]
 
     def reset(self) -> None:
         """Forget the stream seen so far (after a clock jump or a change of cameras)."""

@@ -11,6 +11,7 @@ from support.engines import PERSON, SIZE, ThresholdEngine
 from support.graph import Graph, header_at, stamp_of, wait_for
 
 from csknet_core.modality import Mode, Reason
+from csknet_core.runtime.registration import Homography
 from csknet_ros.frames import DropReason
 from csknet_ros.images import labels_from_message
 from csknet_ros.publishing import _ANSWERS
@@ -71,6 +72,40 @@ def test_dark_rgb_is_left_out_and_taken_back():
             ("fused", "ok"),
         ]
         assert 0 <= graph.statuses[1][1].optical_luminance < 0.02
+
+
+def test_registered_cameras_are_answered_on_the_thermal_grid_and_frame(tmp_path):
+    """RGB sees the left three quarters of the thermal image; 255 marks the rest without thermal."""
+    seen = 3 * SIZE[1] // 4
+    shift = np.array([[1, 0, SIZE[1] - seen], [0, 1, 0], [0, 0, 1]], np.float64)
+    path = tmp_path / "cameras.yaml"
+    Homography(shift, SIZE, SIZE).save(path)
+    parameters = {
+        "registration.file": str(path),
+        "sync.thermal_timeout": 1.0,
+    }
+    with Graph(**parameters) as graph:
+        graph.publish_pair(0)
+        status, message = graph.answer_at(0)
+        assert status.mode == Mode.FUSED.value
+        assert (labels_from_message(message) == PERSON).sum() == 16 * 32
+        refused = graph.node.set_parameters([Parameter("registration.outside", value="guess")])
+        assert not refused[0].successful
+        changed = graph.node.set_parameters([Parameter("registration.outside", value="unknown")])
+        assert changed[0].successful
+        graph.publish_pair(1)
+        _, message = graph.answer_at(1)
+        labels = labels_from_message(message)
+        assert (labels[:, seen:] == 255).all()
+        assert (labels[16:32, 16:48] == PERSON).all()
+        time.sleep(1.1)
+        graph.publish_rgb(12)
+        wait_for(lambda: len(graph.label_maps) == 3)
+        message = graph.label_maps[graph.stamp(12)]
+        assert message.header.frame_id == "thermal_optical"
+        labels = labels_from_message(message)
+        assert (labels[:, seen:] == 255).all()
+        assert (labels[:, :seen] != 255).all()
 
 
 def test_rgb_frames_are_answered_while_thermal_is_silent():

@@ -11,6 +11,7 @@ from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import ThermalNormalizer
+from csknet_core.runtime.registration import Registration
 from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
 
 PERSON = MFNET.id_of("person")
@@ -56,7 +57,10 @@ def threshold_segmenter(engine: ThresholdEngine):
 
     def make(settings: SegmenterSettings) -> Segmenter:
         return Segmenter(
-            engine, ThermalNormalizer(settings.thermal), ModalityPolicy(settings.policy)
+            engine,
+            ThermalNormalizer(settings.thermal),
+            ModalityPolicy(settings.policy),
+            Registration.load(settings.registration),
         )
 
     return make

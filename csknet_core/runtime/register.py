@@ -1,0 +1,242 @@
+"""Estimate the homography between two cameras from pairs they took, or from points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from csknet_core.errors import ConfigError, DataError
+from csknet_core.runtime.overlay import thermal_to_rgb
+from csknet_core.runtime.registration import Homography, Registration, Size, map_grid, scaling
+
+_WORK_WIDTH = 320
+_BLURS = (5.0, 3.0, 1.5)  # coarse to fine
+_TREND = 12.0
+_ITERATIONS = 25
+_STEP_DONE = 0.02  # pixels
+_LEAST_PAIRS = 4
+_LEAST_OVERLAP = 0.3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A homography and how well it is known.
+
+    Attributes:
+        homography: thermal to optical.
+        residual: in optical pixels. From pairs: the largest distance between where the two halves
+            of the pairs, taken alone, put the corners of the thermal image. From points: the
+            median distance to them.
+        correlation: of the edges under the homography, -1..1; NaN from points.
+    """
+
+    homography: Homography
+    residual: float
+    correlation: float
+
+
+def estimate_from_pairs(
+    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[Any]]],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Estimate:
+    """Match the edges of optical and thermal images.
+
+    One homography is fitted to all pairs together, since a single pair has too many edges that
+    only one camera sees: Gauss-Newton on the difference of normalised edge maps (Lucas & Kanade
+    1981; OpenCV's ECC takes one pair), coarse to fine, with the four corners as parameters.
+
+    Args:
+        pairs: (H, W, 3) uint8 RGB and (h, w) thermal images of one rigid pair of cameras, with
+            edges all over the image that both see; 10 or more.
+        progress: called with the number of pairs read.
+
+    Raises:
+        DataError: images change size, there are too few pairs, or their edges do not match.
+    """
+    edges, sizes = [], set()
+    for index, (optical, thermal) in enumerate(pairs):
+        sizes.add((_size(thermal), _size(optical)))
+        if len(sizes) > 1:
+            raise DataError(
+                "the pairs have different sizes; register one pair of cameras at a time"
+            )
+        edges.append(_strengths(optical, thermal))
+        progress(index + 1)
+    if len(edges) < _LEAST_PAIRS:
+        raise DataError(f"{len(edges)} pairs are too few to register cameras; take 10 or more")
+    thermal_size, optical_size = sizes.pop()
+    matrix, correlation = _fit(edges)
+    halves = [_fit(half)[0] for half in (edges[::2], edges[1::2])]
+    work = edges[0][0].shape
+    from_work = scaling((work[0], work[1]), optical_size)
+    ends = [_move(_move(_corners((work[0], work[1])), half), from_work) for half in halves]
+    residual = float(np.linalg.norm(ends[0] - ends[1], axis=1).max())
+    full = from_work @ matrix @ scaling(thermal_size, (work[0], work[1]))
+    return Estimate(
+        Homography(full / full[2, 2], thermal_size, optical_size), residual, correlation
+    )
+
+
+def estimate_from_points(path: Path) -> Estimate:
+    """Fit a homography to points picked by hand or found on a calibration board.
+
+    Args:
+        path: YAML with `thermal_size`, `optical_size` ([height, width]) and `points`, a list of
+            `[[thermal x, thermal y], [optical x, optical y]]`, four or more.
+
+    Raises:
+        ConfigError: the file cannot be read, or its points do not fix a homography.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        points = np.array(data["points"], np.float64)
+        sizes = [(int(data[k][0]), int(data[k][1])) for k in ("thermal_size", "optical_size")]
+        if points.ndim != 3 or points.shape[1:] != (2, 2) or len(points) < 4:
+            raise ValueError("points: a list of four or more [[x, y], [x, y]]")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"points {path}: cannot be used ({error})") from error
+    thermal, optical = points[:, 0], points[:, 1]
+    matrix, inliers = cv2.findHomography(thermal, optical, cv2.RANSAC, 3.0)
+    if matrix is None:
+        raise ConfigError(f"points {path}: they do not fix a homography; spread them out")
+    homography = Homography(np.asarray(matrix, np.float64), sizes[0], sizes[1])
+    moved = _move(thermal, homography.matrix)
+    distance = np.linalg.norm(moved - optical, axis=1)[inliers.ravel() > 0]
+    return Estimate(homography, float(np.median(distance)), float("nan"))
+
+
+Edges = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def _strengths(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> Edges:
+    """Return edge strengths of both images, which modalities share more than brightness.
+
+    Both have the same small size: differences of aspect are the homography's to find.
+    """
+    height = round(_WORK_WIDTH * thermal.shape[0] / thermal.shape[1])
+    images = cv2.cvtColor(optical, cv2.COLOR_RGB2GRAY), thermal_to_rgb(thermal)[..., 0]
+    strengths = []
+    for image in images:
+        small = cv2.resize(image, (_WORK_WIDTH, height), interpolation=cv2.INTER_AREA)
+        smooth = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1.0)
+        dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+        # Compressed, so that a few strong edges do not decide alone.
+        strength = np.log1p(cv2.magnitude(dx, dy))
+        # Without the trend: that there is more to see at the horizon matches anywhere.
+        local = strength - cv2.GaussianBlur(strength, (0, 0), _TREND)
+        strengths.append(local.astype(np.float32, copy=False))
+    return strengths[0], strengths[1]
+
+
+def draw_check(
+    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[Any]]], homography: Homography
+) -> NDArray[np.uint8]:
+    """Draw pairs before (left) and after (right): optical edges in green over thermal ones in red.
+
+    Where both meet they are yellow. Returns (H, W, 3) uint8 RGB.
+    """
+    rows = []
+    for optical, thermal in pairs:
+        size = (round(_WORK_WIDTH * thermal.shape[0] / thermal.shape[1]), _WORK_WIDTH)
+        before = cv2.resize(optical, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
+        after, _ = Registration(homography).warp(optical, size)
+        rows.append(np.hstack([_edge_picture(image, thermal) for image in (before, after)]))
+    return np.vstack(rows)
+
+
+def _edge_picture(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> NDArray[np.uint8]:
+    green, red = (
+        np.clip(255 * edges / max(float(np.percentile(edges, 99)), 1e-6), 0, 255)
+        for edges in _strengths(optical, thermal)
+    )
+    return np.stack([red, green, np.zeros_like(red)], 2).astype(np.uint8)
+
+
+def _fit(edges: list[Edges]) -> tuple[NDArray[np.float64], float]:
+    """Return the homography of all pairs at their small size, and the edges' correlation.
+
+    Raises:
+        DataError: the fit runs away.
+    """
+    height, width = edges[0][0].shape
+    source = _corners((height, width))
+    target = source.copy()
+    correlation = 0.0
+    for blur in _BLURS:
+        blurred = [tuple(cv2.GaussianBlur(e, (0, 0), blur) for e in pair) for pair in edges]
+        for _ in range(_ITERATIONS):
+            normal, right, correlation = _equations(blurred, source, target)
+            damping = 0.01 * np.trace(normal) / 8 * np.eye(8)
+            step = np.linalg.solve(normal + damping, right).reshape(4, 2)
+            target += np.clip(step, -4, 4)
+            if np.abs(step).max() < _STEP_DONE:
+                break
+    return _matrix(source, target), correlation
+
+
+def _equations(
+    edges: list[Any], source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the normal equations of one Gauss-Newton step and the mean correlation."""
+    height, width = edges[0][0].shape
+    maps = map_grid(_matrix(source, target), (height, width))
+    inside = (maps[0] > 1) & (maps[1] > 1) & (maps[0] < width - 2) & (maps[1] < height - 2)
+    if inside.mean() < _LEAST_OVERLAP:
+        raise DataError(
+            "the cameras' edges do not match; use pairs with more structure that both see, check "
+            "that the cameras look the same way, or give points (--points)"
+        )
+    moves = []
+    for index in range(8):
+        shifted = target.copy()
+        shifted.flat[index] += 0.5
+        moved = map_grid(_matrix(source, shifted), (height, width))
+        moves.append([2 * (m - own)[inside] for m, own in zip(moved, maps, strict=True)])
+    normal, right, correlations = np.zeros((8, 8)), np.zeros(8), []
+    for optical, thermal in edges:
+        slopes = [cv2.Sobel(optical, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))]
+        values, dx, dy = (
+            cv2.remap(image, *maps, cv2.INTER_LINEAR)[inside] for image in (optical, *slopes)
+        )
+        own, scale = _normalized(values)
+        wanted, _ = _normalized(thermal[inside])
+        jacobian = np.stack([dx * mx + dy * my for mx, my in moves], 1) / scale
+        jacobian -= jacobian.mean(0)
+        normal += jacobian.T @ jacobian
+        right += jacobian.T @ (wanted - own)
+        correlations.append(float(wanted @ own))
+    return normal, right, float(np.mean(correlations))
+
+
+def _normalized(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Return values of mean 0 and length 1, and what they were divided by."""
+    centred = values.astype(np.float64) - values.mean()
+    length = max(float(np.linalg.norm(centred)), 1e-9)
+    return centred / length, length
+
+
+def _matrix(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
+    return np.asarray(matrix, np.float64)
+
+
+def _size(image: NDArray[Any]) -> Size:
+    return image.shape[0], image.shape[1]
+
+
+def _corners(size: Size) -> NDArray[np.float64]:
+    height, width = size
+    return np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
+
+
+def _move(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Apply a homography to points (N, 2)."""
+    moved = np.c_[points, np.ones(len(points))] @ matrix.T
+    return moved[:, :2] / moved[:, 2:]

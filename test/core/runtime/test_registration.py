@@ -1,0 +1,196 @@
+import cv2
+import numpy as np
+import pytest
+from support.engines import PERSON, ThresholdEngine
+from support.engines import SIZE as NETWORK
+
+from csknet_core.data.synthetic import random_frame
+from csknet_core.errors import ConfigError, DataError, ImageError
+from csknet_core.modality import Mode
+from csknet_core.runtime.policy import ModalityPolicy
+from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
+from csknet_core.runtime.registration import Homography, Registration, RegistrationSettings
+from csknet_core.runtime.segmenter import Segmenter
+
+SIZE = (96, 128)
+SHIFT = np.array([[1, 0, 10], [0, 1, -6], [0, 0, 1]], np.float64)
+TILT = np.array([[1.05, 0.03, 4], [-0.02, 0.97, 3], [1e-4, -5e-5, 1]], np.float64)
+
+
+def texture(size=SIZE, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2.0)
+
+
+def test_a_shift_by_whole_pixels_is_exact_and_says_what_is_seen():
+    image = texture()
+    warped, inside = Registration(Homography(SHIFT, SIZE, SIZE)).warp(image, SIZE)
+    assert np.array_equal(warped[6:, :-10], image[:-6, 10:])
+    assert inside[6:, :-10].all()
+    assert not inside[:6].any()
+    assert not inside[:, -10:].any()
+    assert (warped[~inside] == 0).all()
+
+
+def test_a_homography_holds_at_every_size():
+    """Pixel centres: half a pixel is lost between sizes if scaling is about the corner."""
+    homography = Homography(TILT, SIZE, (192, 256))
+    matrix = homography.between((48, 64), (96, 128))
+    for x, y in ((0, 0), (63, 0), (20, 40)):
+        thermal = np.array([(x + 0.5) * 2 - 0.5, (y + 0.5) * 2 - 0.5, 1])
+        full = TILT @ thermal
+        expected = (full[:2] / full[2] + 0.5) / 2 - 0.5
+        got = matrix @ [x, y, 1]
+        assert got[:2] / got[2] == pytest.approx(expected)
+
+
+def test_a_larger_optical_image_is_averaged_not_sampled():
+    stripes = np.zeros((SIZE[0] * 4, SIZE[1] * 4, 3), np.uint8)
+    stripes[:, ::4] = 240
+    homography = Homography(np.diag([4.0, 4.0, 1.0]), SIZE, stripes.shape[:2])
+    warped, _ = Registration(homography).warp(stripes, SIZE)
+    assert abs(float(warped[10:-10, 10:-10].mean()) - 60) < 3
+    assert warped[10:-10, 10:-10].std() < 3
+
+
+def test_an_image_of_another_aspect_is_refused():
+    registration = Registration(Homography(SHIFT, SIZE, SIZE))
+    with pytest.raises(ImageError, match="register the cameras again"):
+        registration.warp(texture((128, 128)), SIZE)
+
+
+def test_a_saved_homography_is_read_back(tmp_path):
+    path = tmp_path / "deep" / "cameras.yaml"
+    Homography(TILT, SIZE, (192, 256)).save(path)
+    again = Registration.load(RegistrationSettings(str(path), "unknown"))
+    assert np.array_equal(again.homography.matrix, TILT)
+    assert again.homography.optical_size == (192, 256)
+    assert again.outside == "unknown"
+    assert Registration.load(RegistrationSettings()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[", "a: 1", "thermal_size: [1, 2]\noptical_size: [1, 2]\nthermal_to_optical: [[1]]",
+     "thermal_size: [1.5, 2]\noptical_size: [1, 2]\nthermal_to_optical: [[1,0,0],[0,1,0],[0,0,1]]",
+     "thermal_size: [1, 2]\noptical_size: [1, 2]\nthermal_to_optical: [[0,0,0],[0,0,0],[0,0,0]]"],
+)  # fmt: skip
+def test_a_file_that_is_no_homography_names_itself(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        Homography.load(path)
+
+
+class SeesOptical(ThresholdEngine):
+    """Fused: people where RGB is bright; thermal-only: people everywhere."""
+
+    def run(self, mode, optical, thermal):
+        self.modes.append(mode)
+        labels = np.full(NETWORK, PERSON, np.uint8)
+        if mode is not Mode.THERMAL_ONLY:
+            labels = np.where(optical.mean(2) > 128, PERSON, 0).astype(np.uint8)
+        return labels, np.full(NETWORK, 200, np.uint8)
+
+
+def segmenter(outside):
+    half = Homography(
+        np.array([[1, 0, NETWORK[1] // 2], [0, 1, 0], [0, 0, 1]], np.float64), NETWORK, NETWORK
+    )
+    return Segmenter(
+        SeesOptical(), ThermalNormalizer(ThermalSettings()), ModalityPolicy(),
+        Registration(half, outside),
+    )  # fmt: skip
+
+
+def pair():
+    optical = np.random.default_rng(0).integers(0, 60, (*NETWORK, 3), np.uint8)
+    return optical, np.arange(NETWORK[0] * NETWORK[1], dtype=np.float32).reshape(NETWORK)
+
+
+def test_pixels_rgb_does_not_see_are_answered_by_thermal():
+    ours = segmenter("thermal")
+    answer = ours.segment(*pair())
+    half = NETWORK[1] // 2
+    assert (answer.labels[:, :half] == 0).all()
+    assert (answer.labels[:, half:] == PERSON).all()
+    assert ours.engine.modes == [Mode.FUSED, Mode.THERMAL_ONLY]
+
+
+def test_or_they_are_marked_as_unknown():
+    ours = segmenter("unknown")
+    answer = ours.segment(*pair())
+    half = NETWORK[1] // 2
+    assert (answer.labels[:, half:] == 255).all()
+    assert (answer.confidence[:, half:] == 0).all()
+    assert (answer.confidence[:, :half] == 200).all()
+    assert ours.engine.modes == [Mode.FUSED]
+
+
+def test_without_thermal_the_answer_stays_on_the_thermal_grid():
+    ours = segmenter("thermal")
+    optical = np.kron(pair()[0], np.ones((2, 2, 1), np.uint8))
+    answer = ours.segment(optical, None)
+    assert answer.mode is Mode.OPTICAL_ONLY
+    assert answer.labels.shape == NETWORK
+    half = NETWORK[1] // 2
+    assert (answer.labels[:, :half] == 0).all()
+    assert (answer.labels[:, half:] == 255).all()
+
+
+def rendered_pairs(matrix, count, size=(240, 320)):
+    """Rendered pairs whose optical image is warped so that `matrix` brings it back."""
+    for seed in range(count):
+        frame = random_frame(seed + 50, size)
+        yield cv2.warpPerspective(frame.optical, matrix, size[::-1]), frame.thermal
+
+
+def errors(estimated, true, size=(240, 320)):
+    grid = np.stack(np.meshgrid(np.linspace(20, size[1] - 20, 7), np.linspace(20, size[0] - 20, 6)))
+    points = np.c_[grid.reshape(2, -1).T, np.ones(42)]
+    ends = [points @ matrix.T for matrix in (estimated, true)]
+    return np.linalg.norm(ends[0][:, :2] / ends[0][:, 2:] - ends[1][:, :2] / ends[1][:, 2:], axis=1)
+
+
+def test_cameras_are_registered_from_their_pairs():
+    true = np.array([[1.04, 0.02, -6], [-0.015, 1.03, 5], [5e-5, 2e-5, 1]], np.float64)
+    seen = []
+    estimate = estimate_from_pairs(rendered_pairs(true, 10), seen.append)
+    assert seen == list(range(1, 11))
+    assert errors(estimate.homography.matrix, true).mean() < 1.0
+    assert estimate.residual < 6
+    picture = draw_check(rendered_pairs(true, 4), estimate.homography)
+    before, after = np.hsplit(picture.astype(float), 2)  # red times green is where edges meet
+    assert (after[..., 0] * after[..., 1]).mean() > 1.4 * (before[..., 0] * before[..., 1]).mean()
+
+
+def test_images_without_common_edges_are_an_error_not_an_answer():
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, 256, (60, 80, 3), np.uint8), rng.integers(0, 256, (60, 80), np.uint8))
+        for _ in range(3)
+    ]
+    with pytest.raises(DataError, match="3 pairs are too few"):
+        estimate_from_pairs(pairs)
+    with pytest.raises(DataError, match="different sizes"):
+        estimate_from_pairs([*pairs, (pairs[0][0][:40], pairs[0][1])])
+
+
+def test_points_fix_a_homography(tmp_path):
+    corners = np.array([[0, 0], [120, 3], [115, 90], [5, 80], [60, 40]], np.float64)
+    moved = np.c_[corners, np.ones(5)] @ TILT.T
+    lines = [
+        [list(map(float, c)), list(map(float, m[:2] / m[2]))]
+        for c, m in zip(corners, moved, strict=True)
+    ]
+    path = tmp_path / "points.yaml"
+    path.write_text(f"thermal_size: [96, 128]\noptical_size: [192, 256]\npoints: {lines}\n")
+    estimate = estimate_from_points(path)
+    assert estimate.homography.matrix / estimate.homography.matrix[2, 2] == pytest.approx(
+        TILT, abs=1e-6
+    )
+    assert estimate.residual < 1e-4
+    path.write_text(f"thermal_size: [96, 128]\noptical_size: [192, 256]\npoints: {lines[:3]}\n")
+    with pytest.raises(ConfigError, match=r"points\.yaml"):
+        estimate_from_points(path)
