@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.errors import ImageError
+from csknet_ros.compressed import decode_compressed
 
 MAX_PIXELS = 64 * 1024 * 1024
 """Images with more pixels are refused before anything is allocated for them."""
@@ -54,13 +55,16 @@ _THERMAL_CURE = "publish mono8, mono16, 16UC1 or 32FC1"
 
 
 def optical_from_message(message: Any) -> NDArray[np.uint8]:
-    """Return the image of a `sensor_msgs/Image` as (H, W, 3) uint8 RGB.
+    """Return the image of a `sensor_msgs/Image` or `CompressedImage` as (H, W, 3) uint8 RGB.
 
     The array may be a read-only view of the message.
 
     Raises:
         ImageError: the message is truncated, empty, too large, or of an unusable encoding.
     """
+    if _is_compressed(message):
+        image = decode_compressed(message, cv2.IMREAD_COLOR, MAX_PIXELS)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     encoding = message.encoding
     if encoding == "rgb8":
         return _view(message)
@@ -72,7 +76,9 @@ def optical_from_message(message: Any) -> NDArray[np.uint8]:
 
 
 def thermal_from_message(message: Any) -> NDArray[Any]:
-    """Return the image of a `sensor_msgs/Image` as (H, W) uint8, uint16 or float32.
+    """Return the image of a `sensor_msgs/Image` or `CompressedImage` as (H, W).
+
+    It is uint8, uint16 or float32.
 
     Colour images whose channels are equal (a driver that shows grey as colour) are accepted. The
     array may be a read-only view of the message.
@@ -80,12 +86,15 @@ def thermal_from_message(message: Any) -> NDArray[Any]:
     Raises:
         ImageError: the message is truncated, empty, too large, or of an unusable encoding.
     """
-    encoding = message.encoding
-    layout = _LAYOUTS.get(encoding)
-    if layout is None:
-        raise ImageError(f"encoding '{encoding}' is no thermal image; {_THERMAL_CURE}")
-    image = _view(message)
-    if layout.channels == 1:
+    if _is_compressed(message):
+        encoding = message.format
+        image = decode_compressed(message, cv2.IMREAD_UNCHANGED, MAX_PIXELS)
+    else:
+        encoding = message.encoding
+        if encoding not in _LAYOUTS:
+            raise ImageError(f"encoding '{encoding}' is no thermal image; {_THERMAL_CURE}")
+        image = _view(message)
+    if image.ndim == 2:
         return image
     first = image[..., 0]
     if not (np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])):
@@ -93,6 +102,10 @@ def thermal_from_message(message: Any) -> NDArray[Any]:
             f"encoding '{encoding}' holds false colours, not temperatures; {_THERMAL_CURE}"
         )
     return np.ascontiguousarray(first)
+
+
+def _is_compressed(message: Any) -> bool:
+    return hasattr(message, "format")
 
 
 def labels_from_message(message: Any) -> NDArray[np.uint8]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from csknet_core.modality import Modality
 
 SILENCE_S = 5.0
+TRANSPORTS = {"raw": ("", Image), "compressed": ("/compressed", CompressedImage)}
 _TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
 _FASTDDS_CURE = (
     "if frames are missing, Fast DDS may be dropping large images: export "
@@ -30,6 +31,7 @@ class Inputs:
         on_image: called with every image message, in the executor's thread.
         reliability: "best_effort" or "reliable".
         depth: QoS history depth.
+        transports: a name in `TRANSPORTS` for each camera.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Inputs:
         on_image: Callable[[Modality, Any], None],
         reliability: str,
         depth: int,
+        transports: Mapping[Modality, str],
     ) -> None:
         self._node = node
         self._on_image = on_image
@@ -47,9 +50,10 @@ class Inputs:
         self._last_seen = dict.fromkeys(Modality, now)
         self._last_warned = dict.fromkeys(Modality, 0.0)
         self._camera_info: CameraInfo | None = None
+        self._topics = {m: t + TRANSPORTS[transports[m]][0] for m, t in _TOPICS.items()}
         self._subscriptions = [
             node.create_subscription(
-                Image,
+                TRANSPORTS[transports[modality]][1],
                 topic,
                 partial(self._receive, modality),
                 qos,
@@ -57,7 +61,7 @@ class Inputs:
                     incompatible_qos=partial(self._warn_qos, topic)
                 ),
             )
-            for modality, topic in _TOPICS.items()
+            for modality, topic in self._topics.items()
         ]
         self._subscriptions.append(
             node.create_subscription(
@@ -87,7 +91,7 @@ class Inputs:
     def check_silence(self) -> None:
         """Warn about every camera that has been silent for long, with topic, QoS and remedy."""
         now = time.monotonic()
-        for modality, topic in _TOPICS.items():
+        for modality, topic in self._topics.items():
             quiet = now - self._last_seen[modality]
             if quiet < SILENCE_S or now - self._last_warned[modality] < 2 * SILENCE_S:
                 continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from csknet_core.errors import ConfigError
-from csknet_core.modality import Mode
+from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
@@ -48,6 +48,7 @@ class Parameter:
 
 _SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
 _REGISTRATION = RegistrationSettings()
+_TRANSPORTS = ("raw", "compressed")
 _MODES = ("", *(mode.value for mode in Mode))
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -69,6 +70,10 @@ PARAMETERS: tuple[Parameter, ...] = (
               choices=("best_effort", "reliable"), live=False),
     Parameter("input_depth", 5, "QoS history depth of the camera subscriptions.", 1, 100,
               live=False),
+    Parameter("rgb_transport", "raw", "Subscribe to rgb/image, or to rgb/image/compressed.",
+              choices=_TRANSPORTS, live=False),
+    Parameter("thermal_transport", "raw", "Subscribe to thermal/image, or to "
+              "thermal/image/compressed.", choices=_TRANSPORTS, live=False),
     Parameter("overlay_alpha", 0.55, "Opacity of the colours in the overlay.", 0.0, 1.0),
     Parameter("sync.slop", _SYNC.slop_ns / 1e9, "Largest stamp difference of a pair, seconds.",
               0.0, 0.9),
@@ -135,6 +140,7 @@ class NodeSettings:
     overlay_alpha: float
     input_reliability: str
     input_depth: int
+    transports: dict[Modality, str]
 
     @property
     def registered(self) -> bool:
@@ -208,6 +214,10 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         get(float, "overlay_alpha"),
         get(str, "input_reliability"),
         get(int, "input_depth"),
+        {
+            Modality.OPTICAL: get(str, "rgb_transport"),
+            Modality.THERMAL: get(str, "thermal_transport"),
+        },
     )
 
 

@@ -111,7 +111,11 @@ class SegmentationNode(LifecycleNode):
         self._worker = Worker(self._answer, self._on_superseded, self._on_failure, self._sync.poll)
         self._worker.start()
         self._inputs = Inputs(
-            self, self._on_image, self._settings.input_reliability, self._settings.input_depth
+            self,
+            self._on_image,
+            self._settings.input_reliability,
+            self._settings.input_depth,
+            self._settings.transports,
         )
         self.get_logger().info("active")
         return super().on_activate(state)

@@ -3,12 +3,14 @@
 import json
 import time
 
+import cv2
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from support.engines import PERSON, SIZE, ThresholdEngine
-from support.graph import Graph, header_at, stamp_of, wait_for
+from support.graph import Graph, header_at, stamp_of, thermal_image, wait_for
 
 from csknet_core.modality import Mode, Reason
 from csknet_core.runtime.registration import Homography
@@ -106,6 +108,27 @@ def test_registered_cameras_are_answered_on_the_thermal_grid_and_frame(tmp_path)
         labels = labels_from_message(message)
         assert (labels[:, seen:] == 255).all()
         assert (labels[:, :seen] != 255).all()
+
+
+def test_compressed_cameras_are_answered_like_raw_ones():
+    parameters = {"rgb_transport": "compressed", "thermal_transport": "compressed"}
+    with Graph(activate=False, **parameters) as graph:
+        qos = QoSProfile(depth=20)
+        cameras = {
+            name: graph.cameras.create_publisher(CompressedImage, f"{name}/image/compressed", qos)
+            for name in ("rgb", "thermal")
+        }
+        graph.node.autostart()
+        wait_for(lambda: all(camera.get_subscription_count() for camera in cameras.values()))
+        images = {"rgb": np.full((*SIZE, 3), 120, np.uint8), "thermal": thermal_image()}
+        images["rgb"][::2] = 90
+        for name, camera in cameras.items():
+            header = header_at(graph.stamp(0), f"{name}_optical")
+            data = cv2.imencode(".png", images[name])[1].tobytes()
+            camera.publish(CompressedImage(header=header, format="png", data=data))
+        status, message = graph.answer_at(0)
+        assert status.mode == Mode.FUSED.value
+        assert (labels_from_message(message) == PERSON).sum() == 16 * 32
 
 
 def test_rgb_frames_are_answered_while_thermal_is_silent():
