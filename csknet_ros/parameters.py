@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Modality, Mode
+from csknet_core.runtime.ground import Mount, NavigationSettings
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
@@ -48,6 +49,7 @@ class Parameter:
 
 _SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
 _REGISTRATION = RegistrationSettings()
+_MOUNT, _NAVIGATION = Mount(), NavigationSettings()
 _TRANSPORTS = ("raw", "compressed")
 _MODES = ("", *(mode.value for mode in Mode))
 
@@ -109,6 +111,30 @@ PARAMETERS: tuple[Parameter, ...] = (
               "writes it; empty takes them as aligned.", live=False),
     Parameter("registration.outside", _REGISTRATION.outside, "Answer of thermal pixels that RGB "
               "does not see: by thermal alone, or unknown (255).", choices=OUTSIDE),
+    Parameter("fallback_confidence_scale", 1.0, "Confidence is multiplied by this in thermal-only "
+              "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
+    Parameter("navigation.frame", "", "Frame of the points for a costmap, such as base_link; empty "
+              "turns them off.", live=False),
+    Parameter("navigation.x", _MOUNT.x, "Thermal camera ahead of that frame, metres.", -100.0,
+              100.0, live=False),
+    Parameter("navigation.y", _MOUNT.y, "Thermal camera to the left of it, metres.", -100.0, 100.0,
+              live=False),
+    Parameter("navigation.height", _MOUNT.height, "Thermal camera above the ground, metres.", 0.01,
+              100.0, live=False),
+    Parameter("navigation.roll", _MOUNT.roll, "Of the camera's body, radians (REP-103).", -3.2, 3.2,
+              live=False),
+    Parameter("navigation.pitch", _MOUNT.pitch, "Of the camera's body, radians; positive looks "
+              "down.", -1.6, 1.6, live=False),
+    Parameter("navigation.yaw", _MOUNT.yaw, "Of the camera's body, radians; positive looks left.",
+              -3.2, 3.2, live=False),
+    Parameter("navigation.max_range", _NAVIGATION.max_range, "Farthest points, metres.", 0.1,
+              1000.0, live=False),
+    Parameter("navigation.obstacle_classes", "", "Comma-separated names of classes not to drive "
+              "over; empty takes all but the first of the table.", live=False),
+    Parameter("navigation.clear_classes", "background", "Comma-separated names of classes that can "
+              "be driven over.", live=False),
+    Parameter("navigation.min_confidence", _NAVIGATION.least_confidence, "Pixels less sure than "
+              "this are neither obstacle nor clear.", 0.0, 1.0, live=False),
     Parameter("policy.force_mode", "", "Answer in this mode whenever its images are there.",
               choices=_MODES),
     Parameter("policy.dark_enter", _POLICY.optical_dark_enter,
@@ -141,6 +167,8 @@ class NodeSettings:
     input_reliability: str
     input_depth: int
     transports: dict[Modality, str]
+    fallback_confidence_scale: float
+    navigation: NavigationSettings
 
     @property
     def registered(self) -> bool:
@@ -218,6 +246,23 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
             Modality.OPTICAL: get(str, "rgb_transport"),
             Modality.THERMAL: get(str, "thermal_transport"),
         },
+        get(float, "fallback_confidence_scale"),
+        _navigation(get),
+    )
+
+
+def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSettings:
+    def names(parameter: str) -> tuple[str, ...]:
+        return tuple(n.strip() for n in get(str, parameter).split(",") if n.strip())
+
+    places = ("x", "y", "height", "roll", "pitch", "yaw")
+    return NavigationSettings(
+        frame=get(str, "navigation.frame"),
+        mount=Mount(**{place: get(float, f"navigation.{place}") for place in places}),
+        max_range=get(float, "navigation.max_range"),
+        obstacles=names("navigation.obstacle_classes"),
+        clear=names("navigation.clear_classes"),
+        least_confidence=get(float, "navigation.min_confidence"),
     )
 
 

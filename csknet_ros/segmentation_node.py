@@ -21,13 +21,14 @@ from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
-from csknet_core.modality import Modality, Reason
+from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
 from csknet_ros.frames import Dropped, DropReason, FrameSet
 from csknet_ros.images import optical_from_message, thermal_from_message
 from csknet_ros.inputs import Inputs
+from csknet_ros.navigation import NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
 from csknet_ros.synchronizer import PairOrAlone
@@ -63,6 +64,7 @@ class SegmentationNode(LifecycleNode):
         self._settings: NodeSettings | None = None
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
+        self._navigation: NavigationOutputs | None = None
         self._inputs: Inputs | None = None
         self._sync: PairOrAlone[Any] | None = None
         self._worker: Worker[Any] | None = None
@@ -91,10 +93,15 @@ class SegmentationNode(LifecycleNode):
             self._settings = build_settings(self._values())
             started = time.monotonic()
             self._segmenter = self._open_segmenter(self._settings.segmenter)
+            self._outputs = Outputs(self, self._segmenter.classes)
+            if self._settings.navigation.frame:
+                self._navigation = NavigationOutputs(
+                    self, self._segmenter.classes, self._settings.navigation
+                )
         except CsknetError as error:
             self.get_logger().error(f"configure failed: {error}")
+            self._release()
             return Failure
-        self._outputs = Outputs(self, self._segmenter.classes)
         self.get_logger().info(
             f"configured: {self._segmenter.name}, {len(self._segmenter.classes)} classes, "
             f"{time.monotonic() - started:.1f} s"
@@ -167,6 +174,9 @@ class SegmentationNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
+        if self._navigation is not None:
+            self._navigation.close()
+            self._navigation = None
 
     # Parameters
 
@@ -251,6 +261,8 @@ class SegmentationNode(LifecycleNode):
             self._warn(f"frame dropped: {error}")
             self._finish_dropped(frame, DropReason.NO_USABLE_MODALITY)
             return
+        if answer.mode is not Mode.FUSED:
+            answer = answer.with_confidence(settings.fallback_confidence_scale)
         header = self._answer_header(frame)
         background = None
         if outputs.overlay_wanted:
@@ -259,6 +271,12 @@ class SegmentationNode(LifecycleNode):
                 background, _ = segmenter.align(optical, answer.labels.shape)
         camera_info = self._inputs.camera_info if self._inputs is not None else None
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
+        if self._navigation is not None:
+            problem = self._navigation.publish(
+                header.stamp, answer.labels, answer.confidence, camera_info
+            )
+            if problem:
+                self._warn(f"no points for the costmap: {problem}")
         status = _answered(frame, answer, segmenter.name)
         status = replace(
             status,

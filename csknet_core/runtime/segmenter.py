@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,12 @@ class Segmentation:
     confidence: NDArray[np.uint8]
     decision: Decision
     stages_ms: dict[str, float]
+
+    def with_confidence(self, scale: float) -> Segmentation:
+        """Return the same answer with its confidence multiplied by `scale`, 0..1."""
+        if scale == 1.0:
+            return self
+        return replace(self, confidence=(self.confidence * scale + 0.5).astype(np.uint8))
 
     @property
     def mode(self) -> Mode:

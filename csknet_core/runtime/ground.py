@@ -1,0 +1,180 @@
+"""Where on the ground the pixels of a label map are, and which of them a robot must not drive over.
+
+Axes follow REP-103: x forward, y left, z up, metres and radians; an image's optical axes are z
+forward, x right, y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.errors import ConfigError
+
+# Optical axes (right, down, forward) in body axes (forward, left, up).
+_OPTICAL_TO_BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+_LEAST_DROP = 1e-3  # a ray must fall at least 1 m in 1 km to count as meeting the ground
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera as sensor_msgs/CameraInfo describes it.
+
+    Attributes:
+        fx, fy, cx, cy: focal lengths and principal point, pixels.
+        width, height: of the image, pixels.
+        distortion: plumb_bob or rational_polynomial coefficients; () for none.
+
+    Raises:
+        ConfigError: a focal length or size is not positive (an uncalibrated camera sends zeros).
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
+            raise ConfigError(
+                f"camera_info has focal lengths {self.fx}, {self.fy} and size {self.width}x"
+                f"{self.height}; calibrate the camera"
+            )
+
+    def rays(self) -> NDArray[np.float64]:
+        """Return the direction (H, W, 3) of every pixel in optical axes, z = 1."""
+        xs, ys = np.meshgrid(np.arange(self.width), np.arange(self.height))
+        pixels = np.stack([xs, ys], -1).reshape(-1, 1, 2).astype(np.float64)
+        matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+        flat = cv2.undistortPoints(pixels, matrix, np.array(self.distortion or (0.0,) * 4))
+        plane = np.asarray(flat, np.float64).reshape(self.height, self.width, 2)
+        return np.concatenate([plane, np.ones((self.height, self.width, 1))], 2)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Where the camera is on the robot, in the frame the points are wanted in.
+
+    Attributes:
+        x, y, height: of the camera, metres; the ground is at z = 0.
+        roll, pitch, yaw: of the camera's body axes, radians; a positive pitch looks down.
+
+    Raises:
+        ConfigError: the camera is not above the ground.
+    """
+
+    x: float = 0.0
+    y: float = 0.0
+    height: float = 1.0
+    roll: float = 0.0
+    pitch: float = 0.0
+    yaw: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.height > 0:
+            raise ConfigError(f"camera height {self.height} m: it must be above the ground")
+
+    def rotation(self) -> NDArray[np.float64]:
+        """Return the (3, 3) rotation from optical axes to the robot's."""
+        sr, cr = np.sin(self.roll), np.cos(self.roll)
+        sp, cp = np.sin(self.pitch), np.cos(self.pitch)
+        sy, cy = np.sin(self.yaw), np.cos(self.yaw)
+        about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+        about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+        about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+        return np.asarray(about_z @ about_y @ about_x @ _OPTICAL_TO_BODY)
+
+
+@dataclass(frozen=True)
+class NavigationSettings:
+    """What to make of label maps for a costmap.
+
+    Attributes:
+        frame: frame of the points, such as base_link; "" turns these outputs off.
+        mount: where the camera is in that frame.
+        max_range: farthest points, metres.
+        obstacles: names of classes that must not be driven over; () takes all but the first.
+        clear: names of classes that can be.
+        least_confidence: pixels below it are no obstacles and not clear, 0..1.
+    """
+
+    frame: str = ""
+    mount: Mount = field(default_factory=Mount)
+    max_range: float = 10.0
+    obstacles: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ("background",)
+    least_confidence: float = 0.3
+
+
+def ground_points(
+    intrinsics: Intrinsics, mount: Mount, max_range: float = np.inf
+) -> NDArray[np.float32]:
+    """Return where every pixel's ray meets the ground.
+
+    Args:
+        intrinsics: of the image.
+        mount: of the camera.
+        max_range: points farther from the camera (along the ground) are left out, metres.
+
+    Returns:
+        (H, W, 3) float32 in the mount's frame, z = 0; NaN for pixels at or above the horizon and
+        for points out of range.
+    """
+    directions = intrinsics.rays() @ mount.rotation().T
+    falls = -directions[..., 2] > _LEAST_DROP
+    scale = mount.height / np.where(falls, -directions[..., 2], 1.0)
+    offset = directions[..., :2] * scale[..., None]
+    seen = falls & (np.hypot(offset[..., 0], offset[..., 1]) <= max_range)
+    points = np.zeros((intrinsics.height, intrinsics.width, 3))
+    points[..., :2] = offset + np.array([mount.x, mount.y])
+    points[~seen] = np.nan
+    return points.astype(np.float32)
+
+
+def contact_mask(obstacle: NDArray[np.bool_], least_height: int = 3) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) where obstacles stand on the ground.
+
+    In every column these are the lowest pixels of runs of obstacle pixels; the pixels above them
+    are the obstacle's body, whose rays meet the ground behind it.
+
+    Args:
+        obstacle: (H, W) whether a pixel is of an obstacle.
+        least_height: shorter runs are taken for noise, pixels.
+    """
+    height = obstacle.shape[0]
+    below = np.zeros_like(obstacle)
+    below[:-1] = obstacle[1:]
+    lowest = obstacle & ~below
+    tall = obstacle.copy()
+    for step in range(1, min(least_height, height)):
+        tall[step:] &= obstacle[:-step]
+        tall[:step] = False
+    return lowest & tall
+
+
+def clear_mask(clear: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the farthest pixel (H, W) of the clear ground that starts at the image's bottom.
+
+    One pixel in every column whose lowest pixel is clear: a ray to it crosses clear ground only.
+
+    Args:
+        clear: (H, W) whether a pixel is of a class that can be driven over.
+    """
+    reachable = np.logical_and.accumulate(clear[::-1], 0)[::-1]
+    above = np.zeros_like(reachable)
+    above[1:] = reachable[:-1]
+    return reachable & ~above
+
+
+def class_mask(labels: NDArray[np.uint8], ids: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which pixels (H, W) are of one of the classes."""
+    table = np.zeros(256, np.bool_)
+    table[list(ids)] = True
+    return table[labels]

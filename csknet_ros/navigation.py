@@ -1,0 +1,164 @@
+"""Outputs for a costmap: where obstacles stand, what is clear, and every pixel's ground point."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from csknet_core.classes import ClassTable
+from csknet_core.errors import ConfigError
+from csknet_core.runtime.ground import (
+    Intrinsics,
+    NavigationSettings,
+    class_mask,
+    clear_mask,
+    contact_mask,
+    ground_points,
+)
+
+_CLOUDS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_POINT_STEP = 12
+
+
+class NavigationOutputs:
+    """Publishers of `~/obstacles`, `~/clear` and `~/points`; clouds are made when subscribed to.
+
+    | topic         | content                                                                    |
+    |---------------|----------------------------------------------------------------------------|
+    | `~/obstacles` | points where obstacles stand on the ground, to mark cells                  |
+    | `~/clear`     | end of the clear ground in every image column, to clear cells by ray       |
+    | `~/points`    | organised cloud on the label map's grid; NaN where a pixel sees no ground  |
+
+    All are sensor_msgs/PointCloud2 of x, y, z in `settings.frame` with the frame's stamp.
+
+    Args:
+        node: publishes in its name.
+        classes: class table of the label maps.
+        settings: what to publish.
+
+    Raises:
+        ConfigError: a class name is not in the table.
+    """
+
+    def __init__(self, node: Node, classes: ClassTable, settings: NavigationSettings) -> None:
+        self._node = node
+        self._settings = settings
+        names = settings.obstacles or classes.names[1:]
+        self._obstacle_ids = [classes.id_of(name) for name in names]
+        self._clear_ids = [classes.id_of(name) for name in settings.clear]
+        self._intrinsics: Intrinsics | None = None
+        self._points: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)
+        self._publishers = {
+            name: node.create_publisher(PointCloud2, f"~/{name}", _CLOUDS)
+            for name in ("obstacles", "clear", "points")
+        }
+
+    def publish(
+        self,
+        stamp: Any,
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.uint8],
+        camera_info: CameraInfo | None,
+    ) -> str:
+        """Publish the clouds somebody subscribes to.
+
+        Args:
+            stamp: of the answered frame.
+            labels: (H, W) class ids.
+            confidence: (H, W), 255 is certain.
+            camera_info: of the label map's grid, if known.
+
+        Returns:
+            Why nothing could be published, "" if it could.
+        """
+        wanted = [n for n, p in self._publishers.items() if p.get_subscription_count()]
+        if not wanted:
+            return ""
+        problem = self._prepare(labels, camera_info)
+        if problem:
+            return problem
+        sure = confidence >= 255 * self._settings.least_confidence
+        header = Header(stamp=stamp, frame_id=self._settings.frame)
+        if "obstacles" in wanted:
+            self._send(
+                "obstacles", header, contact_mask(class_mask(labels, self._obstacle_ids) & sure)
+            )
+        if "clear" in wanted:
+            self._send("clear", header, clear_mask(class_mask(labels, self._clear_ids) & sure))
+        if "points" in wanted:
+            self._publishers["points"].publish(cloud_message(header, self._points))
+        return ""
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+
+    def _send(self, name: str, header: Header, mask: NDArray[np.bool_]) -> None:
+        points = self._points[mask]
+        points = points[np.isfinite(points[:, 0])]
+        self._publishers[name].publish(cloud_message(header, points[None]))
+
+    def _prepare(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> str:
+        """Make the ground points of this camera, once; return what is wrong with it."""
+        if info is None:
+            return "no camera_info came: publish thermal/camera_info to get points on the ground"
+        if (info.height, info.width) != labels.shape:
+            return (
+                f"camera_info is of {info.width}x{info.height} pixels, the label map of "
+                f"{labels.shape[1]}x{labels.shape[0]}; they must be one grid"
+            )
+        try:
+            intrinsics = intrinsics_from(info)
+        except ConfigError as error:
+            return str(error)
+        if intrinsics != self._intrinsics:
+            settings = self._settings
+            self._points = ground_points(intrinsics, settings.mount, settings.max_range)
+            self._intrinsics = intrinsics
+        return ""
+
+
+def intrinsics_from(info: CameraInfo) -> Intrinsics:
+    """Read a sensor_msgs/CameraInfo of a raw (not rectified) image.
+
+    Raises:
+        ConfigError: the camera is not calibrated, or has a distortion model other than plumb_bob
+            and rational_polynomial.
+    """
+    if any(info.d) and info.distortion_model not in ("plumb_bob", "rational_polynomial"):
+        raise ConfigError(
+            f"camera_info has distortion model '{info.distortion_model}'; use plumb_bob or "
+            "rational_polynomial, or publish rectified images with no distortion"
+        )
+    fx, _, cx, _, fy, cy, *_ = (float(value) for value in info.k)
+    return Intrinsics(fx, fy, cx, cy, info.width, info.height, tuple(float(v) for v in info.d))
+
+
+def cloud_message(header: Header, points: NDArray[np.float32]) -> PointCloud2:
+    """Return points (H, W, 3) float32 as a cloud of that height and width."""
+    height, width = points.shape[:2]
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(points).view(np.uint8).data if points.size else b"")
+    return PointCloud2(
+        header=header,
+        height=height,
+        width=width,
+        fields=[
+            PointField(name=axis, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+            for index, axis in enumerate("xyz")
+        ],
+        is_bigendian=sys.byteorder == "big",
+        point_step=_POINT_STEP,
+        row_step=_POINT_STEP * width,
+        data=data,
+        is_dense=bool(np.isfinite(points).all()),
+    )

@@ -1,0 +1,145 @@
+"""Clouds for a costmap from the real node over real DDS."""
+
+import numpy as np
+import pytest
+import yaml
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+from support.engines import SIZE
+from support.graph import Graph, header_at, stamp_of, wait_for
+
+from csknet_core.errors import ConfigError
+from csknet_core.runtime.ground import Intrinsics, Mount, ground_points
+from csknet_ros.navigation import cloud_message, intrinsics_from
+from csknet_ros.parameters import BY_NAME
+
+MOUNT = {"height": 1.2, "pitch": 0.5, "x": 0.3}
+PARAMETERS = {
+    "navigation.frame": "base_link",
+    "navigation.max_range": 50.0,
+    **{f"navigation.{name}": value for name, value in MOUNT.items()},
+}
+FOCAL = 60.0
+POINTS = ground_points(
+    Intrinsics(FOCAL, FOCAL, SIZE[1] / 2, SIZE[0] / 2, SIZE[1], SIZE[0]), Mount(**MOUNT), 50.0
+)
+
+
+def camera_info(stamp_ns: int, size=SIZE) -> CameraInfo:
+    info = CameraInfo(header=header_at(stamp_ns, "thermal_optical"), height=size[0], width=size[1])
+    info.k = [FOCAL, 0.0, size[1] / 2, 0.0, FOCAL, size[0] / 2, 0.0, 0.0, 1.0]
+    return info
+
+
+def points_of(cloud: PointCloud2) -> np.ndarray:
+    assert [(f.name, f.offset, f.datatype) for f in cloud.fields] == [
+        ("x", 0, 7), ("y", 4, 7), ("z", 8, 7)
+    ]  # fmt: skip
+    assert cloud.row_step == cloud.point_step * cloud.width
+    assert len(cloud.data) == cloud.row_step * cloud.height
+    flat = np.frombuffer(cloud.data, np.float32).reshape(cloud.height, cloud.width, -1)
+    return flat[..., :3]
+
+
+class Clouds:
+    """Subscriptions to the three clouds of a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.got: dict[str, list[PointCloud2]] = {"obstacles": [], "clear": [], "points": []}
+        for name, messages in self.got.items():
+            graph.cameras.create_subscription(
+                PointCloud2, f"csknet/{name}", messages.append, QoSProfile(depth=10)
+            )
+        publishers = graph.node._navigation._publishers
+        wait_for(lambda: all(p.get_subscription_count() for p in publishers.values()))
+
+    def wait(self) -> dict[str, PointCloud2]:
+        wait_for(lambda: all(self.got.values()))
+        return {name: messages[-1] for name, messages in self.got.items()}
+
+
+def test_obstacles_stand_where_their_lowest_pixels_meet_the_ground():
+    with Graph(**PARAMETERS) as graph:
+        clouds = Clouds(graph)
+        wait_for(lambda: graph.info.get_subscription_count())
+        graph.info.publish(camera_info(graph.stamp(0)))
+        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.publish_pair(0)
+        got = clouds.wait()
+        for cloud in got.values():
+            assert stamp_of(cloud.header) == graph.stamp(0)
+            assert cloud.header.frame_id == "base_link"
+        # The person of the test image fills rows 16 to 31 of columns 16 to 47.
+        expected = POINTS[31, 16:48]
+        assert np.allclose(points_of(got["obstacles"])[0], expected[np.isfinite(expected[:, 0])])
+        assert got["obstacles"].is_dense
+        clear = points_of(got["clear"])[0]
+        under_the_person = POINTS[32, 16:48]
+        for point in under_the_person[np.isfinite(under_the_person[:, 0])]:
+            assert np.abs(clear - point).max(1).min() < 1e-5
+        organised = points_of(got["points"])
+        assert organised.shape == (*SIZE, 3)
+        assert np.allclose(organised, POINTS, equal_nan=True)
+        assert not got["points"].is_dense
+
+
+def test_without_camera_info_there_are_answers_but_no_points():
+    with Graph(**PARAMETERS) as graph:
+        clouds = Clouds(graph)
+        graph.send(0)
+        graph.info.publish(camera_info(graph.stamp(0), (32, 48)))
+        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.send(1)
+        wait_for(lambda: len(graph.label_maps) == 2)
+        assert not any(clouds.got.values())
+
+
+def test_a_fallback_lowers_confidence_as_asked():
+    with Graph(**{"fallback_confidence_scale": 0.5}) as graph:
+        graph.send(0)
+        graph.send(1, rgb=False)
+        wait_for(lambda: len(graph.confidences) == 2)
+        values = [np.unique(np.frombuffer(graph.confidences[graph.stamp(i)].data, np.uint8))
+                  for i in (0, 1)]  # fmt: skip
+        assert [v.tolist() for v in values] == [[200], [100]]
+
+
+def test_an_unknown_class_name_fails_configure_and_leaves_nothing_behind():
+    parameters = {**PARAMETERS, "navigation.obstacle_classes": "person, unicorn"}
+    with Graph(activate=False, **parameters) as graph:
+        assert graph.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert graph.node._segmenter is None
+        assert graph.node._outputs is None
+        assert graph.engine.closed
+
+
+def test_a_camera_that_is_not_calibrated_says_so():
+    info = camera_info(0)
+    info.k = [0.0] * 9
+    with pytest.raises(ConfigError, match="calibrate"):
+        intrinsics_from(info)
+    fisheye = camera_info(0)
+    fisheye.distortion_model, fisheye.d = "equidistant", [0.1, 0.0, 0.0, 0.0]
+    with pytest.raises(ConfigError, match="equidistant"):
+        intrinsics_from(fisheye)
+
+
+def test_an_empty_cloud_is_a_valid_message():
+    cloud = cloud_message(Header(), np.empty((1, 0, 3), np.float32))
+    assert (cloud.height, cloud.width, len(cloud.data)) == (1, 0, 0)
+
+
+def test_the_nav2_example_names_topics_and_parameters_that_exist(repository):
+    example = yaml.safe_load((repository / "config/nav2_example.yaml").read_text())
+    ours = example["/**"]["csknet"]["ros__parameters"]
+    for name in ours["navigation"]:
+        assert f"navigation.{name}" in BY_NAME
+    assert "fallback_confidence_scale" in BY_NAME
+    layer = example["local_costmap"]["local_costmap"]["ros__parameters"]["csknet_layer"]
+    with Graph(**PARAMETERS) as graph:
+        published = dict(graph.cameras.get_topic_names_and_types())
+        for source in layer["observation_sources"].split():
+            (kind,) = published[layer[source]["topic"]]
+            assert kind.endswith(layer[source]["data_type"])
