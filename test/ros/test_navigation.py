@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
+import rclpy
 import yaml
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
 from support.engines import SIZE
-from support.graph import Graph, header_at, stamp_of, wait_for
+from support.graph import Graph, header_at, next_domain, stamp_of, wait_for
 
 from csknet_core.errors import ConfigError
 from csknet_core.runtime.ground import Intrinsics, Mount, ground_points
 from csknet_ros.navigation import cloud_message, intrinsics_from
-from csknet_ros.parameters import BY_NAME
+from csknet_ros.segmentation_node import SegmentationNode
 
 MOUNT = {"height": 1.2, "pitch": 0.5, "x": 0.3}
 PARAMETERS = {
@@ -134,9 +135,16 @@ def test_an_empty_cloud_is_a_valid_message():
 def test_the_nav2_example_names_topics_and_parameters_that_exist(repository):
     example = yaml.safe_load((repository / "config/nav2_example.yaml").read_text())
     ours = example["/**"]["csknet"]["ros__parameters"]
-    for name in ours["navigation"]:
-        assert f"navigation.{name}" in BY_NAME
-    assert "fallback_confidence_scale" in BY_NAME
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next_domain())
+    arguments = ["--ros-args", "--params-file", str(repository / "config/nav2_example.yaml")]
+    node = SegmentationNode(context=context, namespace="robot1", cli_args=arguments)
+    for name, value in ours["navigation"].items():
+        assert node.get_parameter(f"navigation.{name}").value == value
+    scale = node.get_parameter("fallback_confidence_scale").value
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+    assert scale == ours["fallback_confidence_scale"]
     layer = example["local_costmap"]["local_costmap"]["ros__parameters"]["csknet_layer"]
     with Graph(**PARAMETERS) as graph:
         published = dict(graph.cameras.get_topic_names_and_types())
