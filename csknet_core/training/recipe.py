@@ -101,6 +101,7 @@ class Recipe:
         warmup: steps until the learning rate peaks.
         clip: largest gradient norm.
         ema: decay of the averaged weights, which are the ones saved.
+        class_weighting: weigh rare classes more, see `class_weights`; outlines get fatter for it.
         branch_weight: of the cross-entropy of the optical and of the thermal head; fused has 1.
         hard_share: share of the labelled pixels, those of the largest loss, that count.
         modality_dropout: probability that a sample's branches do not see each other.
@@ -133,6 +134,7 @@ class Recipe:
     warmup: int = 50
     clip: float = 5.0
     ema: float = 0.995
+    class_weighting: bool = True
     branch_weight: float = 0.5
     hard_share: float = 1.0
     modality_dropout: float = 0.5

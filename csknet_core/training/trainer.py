@@ -191,8 +191,9 @@ class Trainer:
         return TrainingGraph(network, supervised, recipe, teacher).to(self.device)
 
     def _class_weights(self) -> Tensor:
-        if (self.folder / "state.safetensors").is_file():
-            return torch.ones(len(self.classes))  # the state holds them
+        resumed = (self.folder / "state.safetensors").is_file()  # the state holds them
+        if resumed or not self.recipe.class_weighting:
+            return torch.ones(len(self.classes))
         counts = torch.zeros(256)
         for index in range(min(_WEIGHT_SAMPLES, len(self.samples))):
             counts += torch.bincount(self.samples[index][2].ravel(), minlength=256)
