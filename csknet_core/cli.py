@@ -1,4 +1,4 @@
-"""The `csknet` command: train, eval, calibrate-policy, register, predict and export."""
+"""The `csknet` command: train, average, eval, calibrate-policy, register, predict and export."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def train(
     weights = Trainer(load_recipe(recipe), out).run()
     if process_index() == 0:
         console.print(f"weights: {weights}")
+
+
+@app.command()
+def average(
+    files: Annotated[list[str], typer.Argument(help="Weights of one network, two or more files.")],
+    out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
+) -> None:
+    """Average weights, such as those before and after a stage of training."""
+    from csknet_core.training.average import average_weights
+
+    average_weights(files, out)
+    console.print(f"weights: {out}")
 
 
 @app.command(name="eval")

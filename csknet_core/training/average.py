@@ -1,0 +1,44 @@
+"""Average the weights of several runs of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from csknet_core.errors import ConfigError
+from csknet_core.model.zoo import load_network, save_network
+
+
+def average_weights(files: Sequence[str], out: Path) -> None:
+    """Write the mean of networks that were trained on from one another.
+
+    The mean of a network and of what further training on other data made of it often generalises
+    better than either (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    Args:
+        files: two or more weights files.
+        out: file to write.
+
+    Raises:
+        ConfigError: fewer than two files, or they differ in network or classes.
+        WeightsError: a file cannot be used.
+    """
+    if len(files) < 2:
+        raise ConfigError("give two or more weights files to average")
+    first, info = load_network(files[0])
+    total = {name: value.clone() for name, value in first.state_dict().items()}
+    for file in files[1:]:
+        network, other = load_network(file)
+        if other.model != info.model or other.classes.names != info.classes.names:
+            raise ConfigError(f"{file}: another network or other classes than {files[0]}")
+        for name, value in network.state_dict().items():
+            total[name] += value
+    mean = {
+        name: value / len(files) if value.is_floating_point() else value
+        for name, value in total.items()
+    }
+    first.load_state_dict(mean)
+    with torch.no_grad():
+        save_network(out, first, info.classes, {"average_of": [Path(file).name for file in files]})

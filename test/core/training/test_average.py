@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from csknet_core.classes import MFNET, PST900
+from csknet_core.errors import ConfigError
+from csknet_core.model.csknet import CSKNet, ModelConfig
+from csknet_core.model.zoo import load_network, save_network
+from csknet_core.training.average import average_weights
+
+
+def write(path, seed, classes=MFNET):
+    torch.manual_seed(seed)
+    network = CSKNet(ModelConfig(num_classes=len(classes), decoder_width=8))
+    save_network(path, network, classes, {})
+    return str(path)
+
+
+def test_the_average_is_the_mean_of_every_tensor(tmp_path):
+    files = [write(tmp_path / f"{seed}.safetensors", seed) for seed in (1, 2, 3)]
+    out = tmp_path / "mean.safetensors"
+    average_weights(files, out)
+    states = [load_network(file)[0].state_dict() for file in (*files, str(out))]
+    for name, value in states[3].items():
+        if value.is_floating_point():
+            mean = (states[0][name] + states[1][name] + states[2][name]) / 3
+            assert torch.allclose(value, mean, atol=1e-3), name
+
+
+def test_what_does_not_fit_together_is_refused(tmp_path):
+    one = write(tmp_path / "one.safetensors", 1)
+    other = write(tmp_path / "other.safetensors", 1, PST900)
+    with pytest.raises(ConfigError, match=r"other\.safetensors"):
+        average_weights([one, other], tmp_path / "mean.safetensors")
+    with pytest.raises(ConfigError, match="two or more"):
+        average_weights([one], tmp_path / "mean.safetensors")
