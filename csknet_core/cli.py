@@ -1,4 +1,4 @@
-"""The `csknet` command: train, average, eval, calibrate-policy, register, predict and export."""
+"""The `csknet` command; `csknet --help` lists what it does."""
 
 from __future__ import annotations
 
@@ -50,6 +50,38 @@ def average(
 
     average_weights(files, out)
     console.print(f"weights: {out}")
+
+
+@app.command()
+def pseudo_label(
+    data: Annotated[Path, typer.Option(help="Plain folder of pairs without labels.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: the pairs with labels.")],
+    weights: Annotated[list[str], typer.Option(help="Weights to label with; may be repeated.")],
+    boxes: Annotated[
+        str, typer.Option(help="Classes of the ids in boxes/NAME.txt, separated by commas.")
+    ] = "",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.8,
+    size: Size = (480, 640),
+) -> None:
+    """Label pairs with what networks are sure of, within the boxes of objects if there are any."""
+    from csknet_core.data.layouts import open_pairs
+    from csknet_core.model.zoo import load_network
+    from csknet_core.training.pseudo import PseudoSettings, label_pairs
+    from csknet_core.weights.files import find_weights
+
+    paths = [str(find_weights(name)) for name in weights]
+    classes = load_network(paths[0])[1].classes
+    pairs = open_pairs(data, "", classes, layout="plain")
+    settings = PseudoSettings(size=size, threshold=threshold)
+    boxed = [name.strip() for name in boxes.split(",") if name.strip()]
+    with Progress(console=console) as progress:
+        task = progress.add_task("labelling", total=len(pairs))
+        counts = label_pairs(
+            paths, pairs, out, settings, boxed, lambda n: progress.update(task, completed=n)
+        )
+    for name, count in zip((*classes.names, "unknown"), counts / counts.sum(), strict=True):
+        console.print(f"{name:>12} {100 * count:6.2f} %")
+    console.print(f"labels: {out}")
 
 
 @app.command(name="eval")
