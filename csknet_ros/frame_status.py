@@ -2,21 +2,25 @@
 
 The message is a `diagnostic_msgs/DiagnosticArray` whose header is the frame's, so that it can be
 time-synchronised with the label map; its one status holds the fields below as key-value pairs.
+ROS is only imported to make or read messages.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from typing import TYPE_CHECKING, Any
 
 from csknet_core.modality import Mode, Reason
-from csknet_ros.frames import DropReason
+from csknet_core.runtime.segmenter import Segmentation
+from csknet_ros.frames import DropReason, FrameSet
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticArray
 
 STATUS_NAME = "csknet: frame"
 ANSWERED = "answered"
 DROPPED = "dropped"
+_MS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,65 @@ class FrameStatus:
         return self.outcome == ANSWERED
 
 
-def encode(status: FrameStatus, header: Any) -> DiagnosticArray:
-    """Return the message of a status; `header` is the frame's."""
-    values = [
-        KeyValue(key=entry.name, value=_to_text(getattr(status, entry.name)))
-        for entry in fields(status)
-        if entry.name != "hardware_id"
-    ]
+def answered(frame: FrameSet[Any], answer: Segmentation, engine: str) -> FrameStatus:
+    """Return the status of an answered frame; its queue, decode and total times are left 0."""
+    difference = 0
+    if frame.thermal is not None and frame.optical is not None:
+        difference = frame.optical.stamp_ns - frame.thermal.stamp_ns
+    optical = answer.decision.optical
+    return FrameStatus(
+        primary=frame.primary.value,
+        outcome=ANSWERED,
+        mode=answer.mode.value,
+        reason=answer.reason.value,
+        optical_stamp_ns=frame.optical.stamp_ns if frame.optical is not None else 0,
+        stamp_difference_ms=difference * _MS,
+        optical_luminance=optical.mean if optical is not None else -1.0,
+        waited_ms=frame.waited_ns * _MS,
+        hardware_id=engine,
+        **{f"{stage}_ms": value for stage, value in answer.stages_ms.items()},
+    )
+
+
+@dataclass(frozen=True)
+class StatusText:
+    """What a status says, for whichever library makes the message.
+
+    Attributes:
+        level: of `diagnostic_msgs/DiagnosticStatus`: 0 OK, 1 WARN, 2 ERROR.
+        message: one line for people.
+        values: key-value pairs.
+    """
+
+    level: int
+    message: str
+    values: tuple[tuple[str, str], ...]
+
+
+def describe(status: FrameStatus) -> StatusText:
+    """Return what the message of a status says."""
     text = status.mode if status.answered else DROPPED
     if status.reason != Reason.OK.value:
         text = f"{text}: {status.reason}"
+    values = tuple(
+        (entry.name, _to_text(getattr(status, entry.name)))
+        for entry in fields(status)
+        if entry.name != "hardware_id"
+    )
+    return StatusText(_level(status), text, values)
+
+
+def encode(status: FrameStatus, header: Any) -> DiagnosticArray:
+    """Return the message of a status; `header` is the frame's."""
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+    text = describe(status)
     entry = DiagnosticStatus(
-        level=_level(status),
+        level=bytes([text.level]),
         name=STATUS_NAME,
-        message=text,
+        message=text.message,
         hardware_id=status.hardware_id,
-        values=values,
+        values=[KeyValue(key=key, value=value) for key, value in text.values],
     )
     return DiagnosticArray(header=header, status=[entry])
 
@@ -105,8 +152,7 @@ def _to_text(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _level(status: FrameStatus) -> bytes:
+def _level(status: FrameStatus) -> int:
     if status.reason == DropReason.ENGINE_ERROR.value:
-        return DiagnosticStatus.ERROR
-    fine = status.answered and status.mode == Mode.FUSED.value
-    return DiagnosticStatus.OK if fine else DiagnosticStatus.WARN
+        return 2
+    return 0 if status.answered and status.mode == Mode.FUSED.value else 1

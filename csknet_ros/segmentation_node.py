@@ -10,7 +10,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -21,12 +20,12 @@ from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
-from csknet_core.modality import Modality, Mode, Reason
-from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
+from csknet_core.modality import Modality, Mode
+from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
+from csknet_ros.decoding import decode_frame
 from csknet_ros.diagnostics import Statistics
-from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
+from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet
-from csknet_ros.images import optical_from_message, thermal_from_message
 from csknet_ros.inputs import Inputs
 from csknet_ros.navigation import NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
@@ -37,7 +36,6 @@ from csknet_ros.worker import Job, Worker
 _THROTTLE_S = 5.0
 _MS = 1e-6
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-Decoded = tuple[NDArray[Any] | None, NDArray[Any] | None, Reason]
 
 
 class SegmentationNode(LifecycleNode):
@@ -244,12 +242,12 @@ class SegmentationNode(LifecycleNode):
         assert settings is not None
         frame, started = job.frame, time.monotonic_ns()
         try:
-            optical, thermal, absence = self._decode(frame)
+            images = decode_frame(frame, self._on_problem)
             decoded = time.monotonic_ns()
             answer = segmenter.segment(
-                optical,
-                thermal,
-                absence,
+                images.optical,
+                images.thermal,
+                images.absence,
                 optical_stamp_ns=frame.optical.stamp_ns if frame.optical else None,
                 thermal_stamp_ns=frame.thermal.stamp_ns if frame.thermal else None,
             )
@@ -266,9 +264,9 @@ class SegmentationNode(LifecycleNode):
         header = self._answer_header(frame)
         background = None
         if outputs.overlay_wanted:
-            background = thermal
-            if optical is not None and Modality.OPTICAL in answer.mode.modalities:
-                background, _ = segmenter.align(optical, answer.labels.shape)
+            background = images.thermal
+            if images.optical is not None and Modality.OPTICAL in answer.mode.modalities:
+                background, _ = segmenter.align(images.optical, answer.labels.shape)
         camera_info = self._inputs.camera_info if self._inputs is not None else None
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
         if self._navigation is not None:
@@ -277,7 +275,7 @@ class SegmentationNode(LifecycleNode):
             )
             if problem:
                 self._warn(f"no points for the costmap: {problem}")
-        status = _answered(frame, answer, segmenter.name)
+        status = answered(frame, answer, segmenter.name)
         status = replace(
             status,
             queue_ms=(started - job.decided_ns) * _MS,
@@ -295,29 +293,11 @@ class SegmentationNode(LifecycleNode):
             return Header(stamp=header.stamp, frame_id=self._thermal_frame_id)
         return header
 
-    def _decode(self, frame: FrameSet[Any]) -> Decoded:
-        """Return both images and why one is missing; a bad message costs only its own camera.
-
-        Raises:
-            ImageError: no image is left.
-        """
-        optical = thermal = None
-        absence, problem = frame.absence, None
-        if frame.optical is not None:
-            try:
-                optical = optical_from_message(frame.optical.data)
-            except ImageError as error:
-                absence, problem = Reason.OPTICAL_INVALID, error
-                self._warn(f"RGB image on {self._topic('rgb/image')} not used: {error}")
-        if frame.thermal is not None:
-            try:
-                thermal = thermal_from_message(frame.thermal.data)
-            except ImageError as error:
-                absence, problem = Reason.THERMAL_INVALID, error
-                self._warn(f"thermal image on {self._topic('thermal/image')} not used: {error}")
-        if optical is None and thermal is None and problem is not None:
-            raise problem
-        return optical, thermal, absence
+    def _on_problem(self, modality: Modality, error: ImageError) -> None:
+        camera, topic = "RGB", "rgb/image"
+        if modality is Modality.THERMAL:
+            camera, topic = "thermal", "thermal/image"
+        self._warn(f"{camera} image on {self._topic(topic)} not used: {error}")
 
     def _on_failure(self, job: Job[Any], error: Exception) -> None:
         kind = "" if isinstance(error, EngineError) else f"{type(error).__name__}: "
@@ -360,25 +340,6 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.publish(report)
         if self._inputs is not None:
             self._inputs.check_silence()
-
-
-def _answered(frame: FrameSet[Any], answer: Segmentation, engine: str) -> FrameStatus:
-    difference = 0
-    if frame.thermal is not None and frame.optical is not None:
-        difference = frame.optical.stamp_ns - frame.thermal.stamp_ns
-    optical = answer.decision.optical
-    return FrameStatus(
-        primary=frame.primary.value,
-        outcome=ANSWERED,
-        mode=answer.mode.value,
-        reason=answer.reason.value,
-        optical_stamp_ns=frame.optical.stamp_ns if frame.optical is not None else 0,
-        stamp_difference_ms=difference * _MS,
-        optical_luminance=optical.mean if optical is not None else -1.0,
-        waited_ms=frame.waited_ns * _MS,
-        hardware_id=engine,
-        **{f"{stage}_ms": value for stage, value in answer.stages_ms.items()},
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -107,6 +107,8 @@ class Segmenter:
         self.thermal = thermal
         self.policy = policy
         self.registration = registration
+        self._inputs: tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None] = (None, None)
+        self._grid = (0, 0)
 
     @classmethod
     def load(cls, settings: SegmenterSettings) -> Segmenter:
@@ -189,6 +191,7 @@ class Segmenter:
         labels, confidence = self._infer(decision.mode, network_optical, network_thermal, inside)
         inferred = time.perf_counter()
         grid = self._output_size(optical, thermal)
+        self._inputs, self._grid = (network_optical, network_thermal), grid
         labels, confidence = resize_labels(labels, grid), resize_labels(confidence, grid)
         end = time.perf_counter()
         stages = {
@@ -200,6 +203,21 @@ class Segmenter:
         return Segmentation(
             labels, confidence, decision, {name: 1e3 * value for name, value in stages.items()}
         )
+
+    def segment_again(self, mode: Mode) -> NDArray[np.uint8]:
+        """Answer the frame answered last in another mode, to compare.
+
+        Args:
+            mode: one whose images the last answer used.
+
+        Returns:
+            The label map (H, W) uint8 on the same grid.
+
+        Raises:
+            EngineError: inference failed.
+        """
+        labels, _ = self.engine.run(mode, *self._inputs)
+        return resize_labels(labels, self._grid)
 
     def align(
         self, optical: NDArray[np.uint8], size: tuple[int, int]
@@ -249,6 +267,7 @@ class Segmenter:
 
     def reset(self) -> None:
         """Forget the stream seen so far (after a clock jump or a change of cameras)."""
+        self._inputs = (None, None)
         self.thermal.reset()
         self.policy.reset()
 
