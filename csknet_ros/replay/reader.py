@@ -1,0 +1,227 @@
+"""Camera messages out of a bag: rosbag2 (sqlite3, MCAP, zstd, split) and ROS 1, without ROS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+
+from csknet_core.errors import DataError
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+TEXT_TYPE = "std_msgs/msg/String"
+RGB, THERMAL, LABELS, PHASE = "rgb", "thermal", "labels", "phase"
+
+_THERMAL_WORDS = ("thermal", "lwir", "infra", "/ir", "_ir", "lepton", "boson", "flir", "seek")
+_LABEL_WORDS = ("truth", "label", "annotation", "segmentation")
+_RGB_WORDS = ("rgb", "color", "colour", "visible", "optical")
+_NO_CAMERA_WORDS = ("overlay", "depth", "confidence", "csknet/")
+_SECOND_NS = 1_000_000_000
+_MOST_NOTES = 20
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Which topic is what; "" lets `find_topics` look for it, and stands for none afterwards."""
+
+    rgb: str = ""
+    thermal: str = ""
+    labels: str = ""
+    phase: str = ""
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One message of a bag.
+
+    Attributes:
+        kind: `RGB`, `THERMAL`, `LABELS` or `PHASE`.
+        time_ns: when the bag received it.
+        stamp_ns: its header stamp; the receive time for messages without header.
+        data: the message.
+        recorded_stamp_ns: header stamp in the bag, whatever a fault made of it; labels go by it.
+    """
+
+    kind: str
+    time_ns: int
+    stamp_ns: int
+    data: Any
+    recorded_stamp_ns: int
+
+
+@dataclass
+class Skipped:
+    """Messages that could not be used.
+
+    Attributes:
+        counts: how many for each reason.
+        notes: the first ones, each with its time in the bag.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, seconds: float, detail: str) -> None:
+        """Count one message at `seconds` from the bag's start."""
+        self.counts[reason] += 1
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(f"{seconds:.3f} s: {reason}: {detail}")
+
+
+class BagReader:
+    """Reads the messages of the topics that matter, in the order the bag received them.
+
+    Args:
+        path: folder of a rosbag2 bag, one .mcap file, or a ROS 1 .bag.
+        topics: which topic is what.
+
+    Raises:
+        DataError: the bag cannot be opened, or a topic is missing or ambiguous; the message lists
+            the candidates.
+    """
+
+    def __init__(self, path: Path, topics: Topics) -> None:
+        self.path = path
+        self.skipped = Skipped()
+        self.received: Counter[str] = Counter()
+        if not path.exists():
+            raise DataError(f"bag {path}: no such file or folder")
+        try:
+            store = get_typestore(Stores.ROS2_KILTED)
+            self._reader = AnyReader([path], default_typestore=store)
+            self._reader.open()
+        except Exception as error:  # rosbags raises whatever the damage leads to
+            raise DataError(f"bag {path}: cannot be opened ({_short(error)}); {_CURE}") from error
+        try:
+            self.topics = find_topics(path, self._reader.connections, topics)
+            self.start_ns = self._reader.start_time
+            self.seconds = max(0.0, (self._reader.end_time - self.start_ns) / _SECOND_NS)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> BagReader:
+        """Return the reader."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the bag."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bag; may be called again."""
+        if self._reader.stack is not None:
+            self._reader.close()
+
+    @property
+    def primaries(self) -> int:
+        """How many thermal messages there are."""
+        return sum(c.msgcount for c in self._connections() if c.topic == self.topics.thermal)
+
+    def messages(self) -> Iterator[BagMessage]:
+        """Yield the messages; those that cannot be decoded are counted in `skipped`.
+
+        Raises:
+            DataError: the bag ends in the middle of its data.
+        """
+        kinds = {getattr(self.topics, kind): kind for kind in (PHASE, LABELS, THERMAL, RGB)}
+        stream = self._reader.messages(connections=self._connections())
+        while True:
+            try:
+                connection, time_ns, raw = next(stream)
+            except StopIteration:
+                return
+            except Exception as error:  # see __init__
+                raise DataError(f"bag {self.path}: damaged ({_short(error)}); {_CURE}") from error
+            kind = kinds[connection.topic]
+            self.received[kind] += 1
+            try:
+                message: Any = self._reader.deserialize(raw, connection.msgtype)
+                stamp = _stamp(message, time_ns)
+                yield BagMessage(kind, time_ns, stamp, message, stamp)
+            except Exception as error:
+                seconds = (time_ns - self.start_ns) / _SECOND_NS
+                self.skipped.add(f"{kind} message damaged", seconds, _short(error))
+
+    def _connections(self) -> list[Connection]:
+        wanted = {self.topics.rgb, self.topics.thermal, self.topics.labels, self.topics.phase}
+        return [c for c in self._reader.connections if c.topic in wanted - {""}]
+
+
+_CURE = (
+    "if it was cut off while recording, 'ros2 bag reindex' or 'mcap recover' may repair it; a "
+    "rosbag2 bag is named by its folder"
+)
+
+
+def find_topics(path: Path, connections: list[Connection], wanted: Topics) -> Topics:
+    """Find out which topic is what by type and name.
+
+    Args:
+        path: of the bag, for messages.
+        connections: what the bag has.
+        wanted: topics that are given.
+
+    Raises:
+        DataError: a topic that is given is not there or of another type, or RGB or thermal is not
+            given and cannot be told.
+    """
+    images = sorted({c.topic for c in connections if c.msgtype in IMAGE_TYPES})
+    texts = sorted({c.topic for c in connections if c.msgtype == TEXT_TYPE})
+    for kind, known in ((RGB, images), (THERMAL, images), (LABELS, images), (PHASE, texts)):
+        topic = getattr(wanted, kind)
+        if topic and topic not in known:
+            raise DataError(
+                f"bag {path}: no topic {topic} for {kind}; it has {', '.join(known) or 'none'}"
+            )
+    given = {wanted.rgb, wanted.thermal, wanted.labels}
+    free = [t for t in images if t not in given and not _has(t, _NO_CAMERA_WORDS)]
+    labels = [t for t in free if _has(t, _LABEL_WORDS)]
+    thermal = [t for t in free if t not in labels and _has(t, _THERMAL_WORDS)]
+    colour = [t for t in free if t not in labels and t not in thermal]
+    named = [t for t in colour if _has(t, _RGB_WORDS)]
+    phases = [t for t in texts if t.rstrip("/").endswith("phase")]
+    return Topics(
+        rgb=wanted.rgb or _only(path, RGB, named or colour, images),
+        thermal=wanted.thermal or _only(path, THERMAL, thermal, images),
+        labels=wanted.labels or (labels[0] if len(labels) == 1 else ""),
+        phase=wanted.phase or (phases[0] if len(phases) == 1 else ""),
+    )
+
+
+def _has(topic: str, words: tuple[str, ...]) -> bool:
+    return any(word in topic.lower() for word in words)
+
+
+def _only(path: Path, kind: str, candidates: list[str], images: list[str]) -> str:
+    # A camera often has its raw and its compressed topic in one bag.
+    raw = [t for t in candidates if not t.endswith("/compressed")]
+    for choice in (candidates, raw):
+        if len(choice) == 1:
+            return choice[0]
+    found = ", ".join(images) or "none"
+    raise DataError(f"bag {path}: cannot tell the {kind} topic; name it with --{kind}: {found}")
+
+
+def _stamp(message: Any, time_ns: int) -> int:
+    header = getattr(message, "header", None)
+    if header is None:
+        return time_ns
+    return int(header.stamp.sec) * _SECOND_NS + int(header.stamp.nanosec)
+
+
+def _short(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else "no details"
+    return f"{type(error).__name__}: {text[:200]}"
