@@ -31,6 +31,7 @@ setup(
     package_data={
         "csknet_core.evaluation": ["*.jinja"],
         "csknet_core.weights": ["*.safetensors", "*.md"],
+        "csknet_ros.replay": ["*.jinja"],
         "csknet_ros.tools": ["*.jinja"],
     },
     data_files=[
@@ -67,14 +68,17 @@ setup(
             "ros-kilted-rmw-fastrtps-cpp",
         ],
         "demo": ["jinja2", "matplotlib", "rosbags", "rosbags-image"],
-        "dev": ["hypothesis", "mypy", "pytest<9", "ruff", "torchmetrics"],
+        "replay": ["jinja2", "rosbags", "rosbags-image"],
+        "cluster": ["distributed"],
+        "dev": ["distributed", "hypothesis", "mcap", "mypy", "pytest<9", "ruff", "torchmetrics"],
     },
     entry_points={
         "console_scripts": [
-            "csknet = csknet_core.cli:main",
+            "csknet = csknet_ros.cli:main",
             "segmentation_node = csknet_ros.segmentation_node:main",
             "camera_node = csknet_ros.tools.camera_node:main",
             "bag_player = csknet_ros.tools.bag_player:main",
+            "evaluator = csknet_ros.replay.live:main",
             "csknet_demo = csknet_ros.tools.demo:main",
         ],
     },

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Modality, Mode
@@ -264,6 +267,45 @@ def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSe
         clear=names("navigation.clear_classes"),
         least_confidence=get(float, "navigation.min_confidence"),
     )
+
+
+def read_parameter_file(path: Path) -> dict[str, Value]:
+    """Return the node's parameters from a ROS parameter file, as `build_settings` takes them.
+
+    Raises:
+        ConfigError: the file cannot be read, has no parameters, or one that is unknown or of the
+            wrong type.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        nodes = [entry["ros__parameters"] for entry in data.values()]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"parameter file {path}: cannot be read ({error})") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"parameter file {path}: no ros__parameters in it; see config/segment.yaml"
+        ) from error
+    values: dict[str, Value] = {}
+    for node in nodes:
+        values |= _flatten(node)
+    for name, value in values.items():
+        if name not in BY_NAME:
+            raise ConfigError(f"parameter file {path}: {name} is unknown")
+        kind = type(BY_NAME[name].default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(
+                f"parameter file {path}: {name} must be {kind.__name__}, got {value!r}"
+            )
+    return values
+
+
+def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= (
+            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
 
 
 def describe(parameter: Parameter) -> ParameterDescriptor:

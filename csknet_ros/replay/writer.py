@@ -35,7 +35,7 @@ class BagWriter:
 
     Args:
         path: a folder to create, with a sqlite3 bag in it; or a single file if it ends in .mcap.
-        compress: with zstd, message by message.
+        compress: with zstd.
 
     Raises:
         DataError: the path exists or cannot be written.
@@ -56,7 +56,9 @@ class BagWriter:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             self._writer = Writer(self._folder, version=9, storage_plugin=plugin)
             if compress:
-                self._writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+                # Message by message would need metadata.yaml, which a single file does not have.
+                mode = CompressionMode.STORAGE if self._single else CompressionMode.MESSAGE
+                self._writer.set_compression(mode, CompressionFormat.ZSTD)
             self._writer.open()
         except (OSError, WriterError) as error:
             raise DataError(f"bag {path}: cannot be written ({error})") from error

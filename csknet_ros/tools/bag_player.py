@@ -23,6 +23,7 @@ from csknet_ros.tools.interrupts import start_ros
 
 # A subscriber may learn of its publisher a little later than the other way round.
 _SETTLE_S = 0.3
+_IMAGES = ("Image", "CompressedImage")
 
 
 class BagPlayer(Node):
@@ -79,9 +80,9 @@ class BagPlayer(Node):
         return len(self._playing) > known
 
     def _wait_for_subscribers(self, longest_s: float) -> None:
-        """Wait until every topic is listened to, so that no first messages are lost."""
+        """Wait until every image topic is listened to, so that no first images are lost."""
         end = time.monotonic() + longest_s
-        publishers = [publisher for publisher, _ in self._playing.values()]
+        publishers = [one for one, kind in self._playing.values() if kind.__name__ in _IMAGES]
         while time.monotonic() < end:
             if all(publisher.get_subscription_count() for publisher in publishers):
                 time.sleep(_SETTLE_S)

@@ -24,13 +24,13 @@ from csknet_core.errors import CsknetError
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.parameters import BY_NAME
 from csknet_ros.tools.camera_node import open_source
+from csknet_ros.tools.files import config_folder
 from csknet_ros.tools.interrupts import interrupt_once, interrupts_held
 from csknet_ros.tools.recorder import Recorder, Recording
 from csknet_ros.tools.report import write_report
 from csknet_ros.tools.script import Script
 from csknet_ros.tools.summary import PlayedFrame, failures, outcome_of, summarize
 
-_ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 180.0
 _QUIET_S = 5.0
 _CAMERA_SILENT_AFTER = 2.5  # frame periods
@@ -52,15 +52,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--rate and --seconds must be positive")
     options.script = None if options.data else config_folder() / "drives" / "day_to_night.yaml"
     return options
-
-
-def config_folder() -> Path:
-    """Return the config folder of this checkout, or of the installed package."""
-    if (_ROOT / "config").is_dir():
-        return _ROOT / "config"
-    from ament_index_python.packages import get_package_share_directory
-
-    return Path(get_package_share_directory("csknet_ros")) / "config"
 
 
 def graph_environment() -> dict[str, str]:

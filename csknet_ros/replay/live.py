@@ -1,0 +1,214 @@
+"""Scores the live node while a bag is played into it; the report is that of `csknet replay`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image
+
+from csknet_core.classes import ClassTable
+from csknet_core.errors import CsknetError, ImageError
+from csknet_core.evaluation.metrics import ConfusionMatrix
+from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_core.weights.files import find_weights, read_info
+from csknet_ros.frame_status import FrameStatus, decode
+from csknet_ros.images import labels_from_message
+from csknet_ros.replay.page import write_page
+from csknet_ros.replay.reader import Skipped
+from csknet_ros.replay.replay import Run
+from csknet_ros.replay.result import BagResult, Frame, summarize
+from csknet_ros.replay.truth import Truth
+from csknet_ros.synchronizer import SyncSettings
+from csknet_ros.tools.interrupts import start_ros
+
+_SECOND_NS = 1_000_000_000
+_DEPTH = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+_MOST_WAITING = 128
+
+
+class EvaluatorNode(Node):
+    """Listens to the node's answers and the truth, and scores them.
+
+    Args:
+        classes: of the label maps.
+        node: name of the segmentation node.
+        truth: topic of label maps.
+        labels: folder of label maps instead.
+    """
+
+    def __init__(self, classes: ClassTable, node: str, truth: str, labels: Path | None) -> None:
+        super().__init__("evaluator")
+        self.classes = classes
+        self.frames: dict[int, Frame] = {}
+        self.skipped = Skipped()
+        self.heard_at: float | None = None
+        self._truth_stamps: set[int] = set()
+        self._start_ns: int | None = None
+        self._statuses: OrderedDict[int, FrameStatus] = OrderedDict()
+        self._maps: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._truth = Truth(classes, labels, self._on_pair, self._on_problem)
+        self._now_s = 0.0
+        self.create_subscription(Image, f"{node}/label_map", self._on_label_map, _DEPTH)
+        self.create_subscription(DiagnosticArray, f"{node}/frame_status", self._on_status, _DEPTH)
+        if labels is None:
+            self.create_subscription(Image, truth, self._on_label, _DEPTH)
+
+    @property
+    def unanswered(self) -> list[int]:
+        """Stamps with a truth for which the node said nothing: their frames never reached it."""
+        return sorted(self._truth_stamps - set(self.frames))
+
+    def result(self, name: str) -> BagResult:
+        """Return everything so far in the form of a replayed bag."""
+        frames = [self.frames[stamp] for stamp in sorted(self.frames)]
+        for stamp in self.unanswered:
+            self.skipped.add("frame lost on the way to the node", self._seconds(stamp), f"{stamp}")
+        return BagResult(
+            run="live node",
+            bag=name,
+            classes=self.classes,
+            seconds=frames[-1].time_s - frames[0].time_s if frames else 0.0,
+            skipped=dict(self.skipped.counts),
+            notes=self.skipped.notes,
+            frames=frames,
+            complete=True,
+        )
+
+    def _on_status(self, message: DiagnosticArray) -> None:
+        status, stamp = decode(message), self._hear(message)
+        record = Frame(self._seconds(stamp), stamp, status.primary, status.mode, status.reason)
+        record.waited_ms = status.waited_ms
+        if status.answered and status.optical_stamp_ns and status.primary == "thermal":
+            record.stamp_difference_ms = status.stamp_difference_ms
+        record.luminance = status.optical_luminance if status.optical_luminance >= 0 else None
+        self.frames[stamp] = record
+        if status.answered:
+            self._statuses[stamp] = status
+            self._join(stamp)
+
+    def _on_label_map(self, message: Image) -> None:
+        stamp = self._hear(message)
+        try:
+            self._maps[stamp] = labels_from_message(message)
+        except ImageError as error:
+            self._on_problem("label map of the node damaged", str(error))
+            return
+        self._join(stamp)
+
+    def _on_label(self, message: Image) -> None:
+        stamp = self._hear(message)
+        self._truth_stamps.add(stamp)
+        self._truth.add_label(stamp, message)
+
+    def _join(self, stamp: int) -> None:
+        """Hand over an answer whose label map and status have both come."""
+        if stamp in self._maps and stamp in self._statuses:
+            status, labels = self._statuses.pop(stamp), self._maps.pop(stamp)
+            partner = (status.optical_stamp_ns,) * bool(status.optical_stamp_ns)
+            self._truth.add_answer(stamp, (stamp, *partner), labels)
+        for waiting in (self._maps, self._statuses):
+            while len(waiting) > _MOST_WAITING:
+                waiting.popitem(last=False)
+
+    def _on_pair(self, stamp: int, labels: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
+        matrix = ConfusionMatrix(len(self.classes))
+        matrix.update(labels, true)
+        miou = matrix.miou()
+        self.frames[stamp].matrix = matrix
+        self.frames[stamp].miou = None if np.isnan(miou) else miou
+
+    def _on_problem(self, reason: str, detail: str) -> None:
+        self.skipped.add(reason, self._now_s, detail)
+        self.get_logger().warning(f"{reason}: {detail}", throttle_duration_sec=5.0)
+
+    def _hear(self, message: Any) -> int:
+        self.heard_at = time.monotonic()
+        stamp = message.header.stamp
+        nanoseconds = int(stamp.sec) * _SECOND_NS + int(stamp.nanosec)
+        self._now_s = self._seconds(nanoseconds)
+        return nanoseconds
+
+    def _seconds(self, stamp_ns: int) -> float:
+        if self._start_ns is None:
+            self._start_ns = stamp_ns
+        return (stamp_ns - self._start_ns) / _SECOND_NS
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="evaluator", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the report")
+    parser.add_argument("--node", default="csknet", help="name of the segmentation node")
+    parser.add_argument("--truth", default="truth/label_map", help="topic of label maps")
+    parser.add_argument("--labels", type=Path, help="folder of STAMP_NS.png instead of a topic")
+    parser.add_argument("--weights", default="", help="weights the node has, for its class table")
+    parser.add_argument("--name", default="live", help="shown in the report")
+    parser.add_argument(
+        "--quiet", type=float, default=10.0, help="seconds of silence that end it, 0 never"
+    )
+    return parser.parse_args(arguments)
+
+
+def write_report(folder: Path, result: BagResult) -> None:
+    """Write report.json and report.html."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"runs": {result.run: summarize(result.frames, result.classes)},
+            "bags": [result.to_json()], "comparisons": [], "complete": True}  # fmt: skip
+    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    (folder / "report.json").write_text(text, encoding="utf-8")
+    run = Run(result.run, SegmenterSettings(), SyncSettings())
+    write_page(folder / "report.html", f"Live replay of {result.bag}", [run], [result], [])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Score until it is quiet or interrupted, then write the report; returns the exit code."""
+    arguments = sys.argv if arguments is None else arguments
+    options = parse_arguments(remove_ros_args(arguments)[1:])
+    start_ros(arguments)
+    try:
+        classes = read_info(find_weights(options.weights)).classes
+        node = EvaluatorNode(classes, options.node, options.truth, options.labels)
+    except CsknetError as error:
+        print(f"evaluator: {error}", file=sys.stderr)
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not _quiet(node, options.quiet):
+            executor.spin_once(timeout_sec=0.2)
+    except KeyboardInterrupt:
+        pass
+    result = node.result(options.name)
+    write_report(options.out, result)
+    answers = sum(bool(frame.mode) for frame in result.frames)
+    node.get_logger().info(
+        f"{answers} answers, {len(node.unanswered)} frames never reached the node; "
+        f"report: {options.out / 'report.html'}"
+    )
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+def _quiet(node: EvaluatorNode, seconds: float) -> bool:
+    return (
+        bool(seconds) and node.heard_at is not None and (time.monotonic() - node.heard_at > seconds)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
