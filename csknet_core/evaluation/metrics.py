@@ -24,6 +24,12 @@ class ConfusionMatrix:
         self.ignore_id = ignore_id
         self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
         self.unanswered: NDArray[np.int64] = np.zeros(num_classes, np.int64)
+        ids = np.arange(256)
+        # After the classes' rows one for ignored pixels, and one for ids that are no class.
+        rows = np.where(ids < num_classes, ids, np.where(ids == ignore_id, num_classes, -1))
+        rows[rows < 0] = num_classes + 1
+        self._rows = (rows * (num_classes + 1)).astype(np.uint32)
+        self._columns = np.minimum(ids, num_classes).astype(np.uint32)
 
     def update(self, predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
         """Add one label map (H, W) and its ground truth (H, W).
@@ -35,16 +41,16 @@ class ConfusionMatrix:
         """
         if predicted.shape != true.shape:
             raise DataError(f"label map is {predicted.shape}, its ground truth {true.shape}")
-        known = true != self.ignore_id
-        rows = true[known].astype(np.int64)
-        columns = np.minimum(predicted[known].astype(np.int64), self.num_classes)
-        if rows.size and rows.max() >= self.num_classes:
-            raise DataError(f"ground truth id {rows.max()} is not below {self.num_classes}")
+        # Tables turn two maps into one index without masks or wide intermediate arrays.
+        index = np.take(self._rows, true) + np.take(self._columns, predicted)
         width = self.num_classes + 1
-        added = np.bincount(rows * width + columns, minlength=self.num_classes * width)
-        added = added.reshape(self.num_classes, width)
-        self.unanswered += added[:, -1]
-        self.counts += added[:, :-1]
+        added = np.bincount(index.ravel(), minlength=(self.num_classes + 2) * width)
+        added = added.reshape(-1, width)
+        if added[-1].any():
+            wrong = true[(true >= self.num_classes) & (true != self.ignore_id)]
+            raise DataError(f"ground truth id {wrong.max()} is not below {self.num_classes}")
+        self.unanswered += added[: self.num_classes, -1]
+        self.counts += added[: self.num_classes, :-1]
 
     def add(self, other: ConfusionMatrix) -> None:
         """Add the counts of another matrix of the same classes."""

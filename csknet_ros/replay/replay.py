@@ -304,7 +304,9 @@ class _Replayer:
             "engine": self._segmenter.name,
             "wall_s": round(wall_s, 3),
             "frames_per_s": round(done / wall_s, 2) if wall_s > 0 else None,
-            "inference_share": round(sum(self._stages["inference"]) / 1e3 / max(wall_s, 1e-9), 4),
+            "inference_share": round(
+                sum(self._stages.get("inference", ())) / 1e3 / max(wall_s, 1e-9), 4
+            ),
             "stages_ms": {stage: middle(values) for stage, values in self._stages.items()},
         }
 

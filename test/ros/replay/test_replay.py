@@ -207,3 +207,11 @@ def test_a_clock_jump_and_reordered_and_doubled_messages_lose_no_frame(tmp_path)
 def test_topics_that_are_not_there_are_refused_with_the_candidates(bag):
     with pytest.raises(DataError, match="/thermal/image"):
         answer(bag, topics=Topics(thermal="/lepton/image"))
+
+
+def test_a_bag_without_an_answer_still_gives_a_result(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=4)
+    result = answer(bag, [Fault("drop-thermal")])
+    assert result.complete
+    assert result.frames == []
+    assert result.to_json()["modes"] == {}

@@ -1,0 +1,1 @@
+"""How fast bags are replayed: against the ROS graph, and against the bare engine."""
