@@ -1,0 +1,131 @@
+"""The whole method against a plain network: same labelled pairs, same optimiser steps.
+
+python -m benchmarks.little_data --data LABELLED --unlabelled PAIRS_WITH_BOXES --out runs/little
+
+LABELLED has the splits train and val. Run the command again after an interruption: finished runs
+are kept, the others go on from their checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from benchmarks.ablation.summary import print_summary, write_summary
+
+_CONFIG = Path(__file__).with_name("little_data.yaml")
+_BASELINE, _FULL = "two branches, summed", "the method, unlabelled pairs, rendered drives"
+console = Console()
+
+
+class Comparison:
+    """Recipes and processes of all runs in one folder.
+
+    Args:
+        out: the folder.
+        data: labelled pairs.
+        unlabelled: pairs with boxes.
+        boxes: classes of the boxes' ids.
+        size: height and width at which runs are scored and pairs labelled.
+        steps: optimiser steps of a run; 0 takes the configuration's.
+    """
+
+    def __init__(
+        self, out: Path, data: Path, unlabelled: Path, boxes: str, size: tuple[int, int], steps: int
+    ) -> None:
+        self.config: dict[str, Any] = yaml.safe_load(_CONFIG.read_text(encoding="utf-8"))
+        self.config["recipe"]["steps"] = steps or self.config["recipe"]["steps"]
+        self.out, self.data, self.unlabelled = out.resolve(), data.resolve(), unlabelled.resolve()
+        self.boxes, self.size = boxes, [str(side) for side in size]
+
+    def run(self, seed: int) -> list[dict[str, Any]]:
+        """Train and score both with one seed; return their rows."""
+        baseline = self._train(f"baseline{seed}", seed, self.config["baseline"], [self.data])
+        full = self.config["full"]
+        steps = self.config["recipe"]["steps"]
+        first = round(full["share"] * steps)
+        settings = {**full["set"], "data": {"rendered": full["rendered"]}}
+        stage1 = self._train(f"stage1_{seed}", seed, {**settings, "steps": first}, [self.data])
+        labelled = self.out / f"labelled{seed}"
+        if not (labelled / "train.txt").is_file():
+            self._csknet(
+                labelled.name, "pseudo-label", "--data", self.unlabelled, "--out", labelled,
+                "--weights", stage1, "--boxes", self.boxes, "--size", *self.size,
+            )  # fmt: skip
+        rest = {**settings, "steps": steps - first, "init": str(stage1)}
+        folders = [self.data, self.data, labelled]
+        stage2 = self._train(f"full{seed}", seed + 100, rest, folders)
+        return [
+            {"step": step, "name": name, "seed": seed, "scores": self._score(weights)}
+            for step, (name, weights) in enumerate(((_BASELINE, baseline), (_FULL, stage2)))
+        ]
+
+    def _train(self, name: str, seed: int, update: dict[str, Any], folders: list[Path]) -> Path:
+        recipe = copy.deepcopy(self.config["recipe"])
+        merge(recipe, update)
+        merge(recipe, {"name": name, "seed": seed, "data": {"folders": [str(f) for f in folders]}})
+        folder = self.out / name
+        weights = folder / f"{name}.safetensors"
+        if not (folder / "done").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / "recipe.yaml"
+            file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+            self._csknet(name, "train", file, "--out", folder)
+            (folder / "done").touch()
+        return weights
+
+    def _score(self, weights: Path) -> dict[str, Any]:
+        scores = weights.with_name("scores.json")
+        if not scores.is_file():
+            self._csknet(
+                weights.stem, "eval", "--weights", weights, "--data", self.data, "--size",
+                *self.size, "--device", "torch-cpu", "--json", scores,
+            )  # fmt: skip
+        found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
+        return found
+
+    def _csknet(self, name: str, *arguments: object) -> None:
+        console.print(f"{name}: csknet {arguments[0]}")
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / "log.txt").open("ab") as log:
+            command = [sys.executable, "-m", "csknet_core.cli", *map(str, arguments)]
+            code = subprocess.call(command, stdout=log, stderr=log)
+        if code:
+            raise SystemExit(f"{self.out / 'log.txt'}: csknet {arguments[0]} ended with {code}")
+
+
+def merge(target: dict[str, Any], update: dict[str, Any]) -> None:
+    """Put nested settings into others."""
+    for key, value in update.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Labelled pairs with train and val splits.")],
+    unlabelled: Annotated[Path, typer.Option(help="Pairs with boxes.")],
+    out: Annotated[Path, typer.Option(help="Folder of all runs.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each.")] = 3,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of a run; 0 as configured.")] = 0,
+    boxes: Annotated[str, typer.Option(help="Classes of the box ids.")] = "person,bike,car",
+    size: Annotated[tuple[int, int], typer.Option(help="Scored at.")] = (240, 320),
+) -> None:
+    """Run everything that is missing and print the table."""
+    comparison = Comparison(out, data, unlabelled, boxes, size, steps)
+    rows = [row for seed in range(seeds) for row in comparison.run(seed)]
+    summary = write_summary(comparison.out, rows, comparison.config, data.name)
+    print_summary(summary, console)
+
+
+if __name__ == "__main__":
+    typer.run(main)
