@@ -70,6 +70,17 @@ def test_demo_starts_cameras_and_node(launched):
     assert IncludeLaunchDescription in kinds
 
 
+def test_replay_starts_player_node_and_evaluator(launched):
+    from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+    from launch_ros.actions import Node
+
+    entities = launched("replay.launch.py").entities
+    assert sum(isinstance(entity, Node) for entity in entities) == 2
+    assert any(isinstance(entity, IncludeLaunchDescription) for entity in entities)
+    names = {e.name for e in entities if isinstance(e, DeclareLaunchArgument)}
+    assert {"bag", "out", "rate", "rgb_topic", "thermal_topic", "truth_topic"} <= names
+
+
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService

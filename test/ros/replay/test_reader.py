@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.typesys import Stores, get_typestore
 from support.bags import PERIOD_NS, START_NS, scene, write_bag
@@ -59,6 +60,19 @@ def test_messages_come_in_order_whatever_the_storage(tmp_path, name, compress):
     assert bytes(thermal[2].data.data) == scene(2)[1].tobytes()
     assert reader.received == {"rgb": 3, "thermal": 3, "labels": 3}
     assert reader.seconds == pytest.approx(0.2, abs=1e-6)
+
+
+def test_split_bags_are_one_bag(tmp_path):
+    parts = [write_bag(tmp_path / name, frames=2) for name in ("part0", "part1")]
+    (parts[1] / "part1.db3").rename(parts[0] / "part1.db3")
+    metadata = parts[0] / "metadata.yaml"
+    data = yaml.safe_load(metadata.read_text())
+    information = data["rosbag2_bagfile_information"]
+    information["relative_file_paths"].append("part1.db3")
+    metadata.write_text(yaml.safe_dump(data))
+    with BagReader(parts[0], Topics()) as reader:
+        thermal = [m for m in reader.messages() if m.kind == "thermal"]
+    assert len(thermal) == 4
 
 
 def test_ros_1_bags_are_read(tmp_path):
