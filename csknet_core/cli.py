@@ -256,6 +256,40 @@ def export(
         console.print(f"{target}  ({100 * disagreement:.3f} % of labels differ from torch)")
 
 
+@app.command()
+def bench(
+    weights: Weights = "",
+    size: Size = (480, 640),
+    device: Annotated[
+        list[str] | None, typer.Option(help="Backend to measure; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 20,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets it choose.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the figures here.")] = None,
+) -> None:
+    """Measure how fast the network runs here in every mode on every backend."""
+    from csknet_core.runtime.bench import ALL_DEVICES, draw_bench, run_bench
+    from csknet_core.weights.files import find_weights
+
+    for target in (json_file, png):
+        _prepare(target)
+    path = find_weights(weights)
+    with Progress(console=console) as progress:
+        task = progress.add_task("measuring", total=rounds)
+        result = run_bench(
+            path, size, device or ALL_DEVICES, rounds, threads=threads,
+            progress=lambda n, _: progress.update(task, completed=n),
+        )  # fmt: skip
+    _print_bench(result.to_json())
+    if json_file:
+        json_file.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
+    if png:
+        draw_bench(result, png)
+
+
 def _print_scores(scores: dict[str, Any]) -> None:
     table = Table(title="IoU in % (mIoU over the classes present)")
     table.add_column("class")
@@ -277,6 +311,25 @@ def _print_scores(scores: dict[str, Any]) -> None:
     for label, key in rows.items():
         table.add_row(label, *(_percent(score[key]) for score in scores.values()))
     console.print(table)
+
+
+def _print_bench(figures: dict[str, Any]) -> None:
+    about = figures["about"]
+    table = Table(title=f"{about['size'][1]}x{about['size'][0]} on {about['processor']}")
+    for column in ("backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of ceiling"):
+        table.add_column(column, justify="left" if column in ("backend", "mode") else "right")
+    for row in figures["timings"]:
+        table.add_row(
+            row["backend"], row["mode"], f"{row['median_ms']:.1f}", f"{row['p95_ms']:.1f}",
+            f"{row.get('speed_up', 1):.2f}", f"{row['gflops']:.1f}",
+            f"{100 * row['share_of_ceiling']:.0f} %",
+        )  # fmt: skip
+    console.print(table)
+    counts = ", ".join(f"{m} {n / 1e9:.2f}" for m, n in figures["multiply_adds"].items())
+    console.print(f"1e9 multiply-adds a frame: {counts}")
+    console.print(f"ceiling, a float32 matrix product: {figures['ceiling_gflops']:.0f} GFLOP/s")
+    for device, why in figures["absent"].items():
+        console.print(f"not measured: {device} ({why})", soft_wrap=True)
 
 
 def _prepare(target: Path | None) -> None:

@@ -1,0 +1,261 @@
+"""How fast the network runs here, backend by backend, side by side in one run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.errors import EngineError
+from csknet_core.modality import Mode
+from csknet_core.runtime.backends import open_engine
+from csknet_core.runtime.machine import describe_machine
+
+EAGER = "torch-eager"
+"""The network as it is trained: batch norm not folded, default memory layout."""
+
+ALL_DEVICES = ("onnx-cpu", "torch-cpu", "onnx-cuda", "torch-cuda")
+_SIDE = 1024
+Run = Callable[[Mode], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of every round of one backend in one mode."""
+
+    backend: str
+    mode: Mode
+    rounds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median milliseconds."""
+        return float(np.median(self.rounds))
+
+    @property
+    def p95(self) -> float:
+        """95th percentile, milliseconds."""
+        return float(np.percentile(self.rounds, 95))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The figures of one run.
+
+    Attributes:
+        timings: of every backend and mode.
+        multiply_adds: of each mode, for one frame.
+        ceiling: multiply-adds per second of a float32 matrix product on this machine.
+        absent: backends that do not run here, and why.
+        about: machine, versions, weights and input.
+    """
+
+    timings: list[Timing]
+    multiply_adds: dict[Mode, int]
+    ceiling: float
+    absent: dict[str, str]
+    about: dict[str, Any]
+
+    def timing(self, backend: str, mode: Mode) -> Timing:
+        """Return one timing.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        for timing in self.timings:
+            if (timing.backend, timing.mode) == (backend, mode):
+                return timing
+        raise KeyError(backend, mode)
+
+    @property
+    def backends(self) -> list[str]:
+        """The backends measured, in order."""
+        return list(dict.fromkeys(timing.backend for timing in self.timings))
+
+    def gigaflops(self, timing: Timing) -> float:
+        """Return 1e9 operations a second, a multiply-add being two."""
+        return 2e-6 * self.multiply_adds[timing.mode] / timing.median
+
+    @property
+    def ceiling_gigaflops(self) -> float:
+        """1e9 operations a second of the matrix product."""
+        return 2e-9 * self.ceiling
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain data; ratios are to the slowest form, `EAGER`."""
+        rows = []
+        for timing in self.timings:
+            row = {
+                "backend": timing.backend,
+                "mode": timing.mode.value,
+                "median_ms": round(timing.median, 3),
+                "p95_ms": round(timing.p95, 3),
+                "gflops": round(self.gigaflops(timing), 2),
+                "share_of_ceiling": round(self.gigaflops(timing) / self.ceiling_gigaflops, 4),
+                "rounds_ms": [round(value, 3) for value in timing.rounds],
+            }
+            if EAGER in self.backends:
+                row["speed_up"] = round(self.timing(EAGER, timing.mode).median / timing.median, 3)
+            rows.append(row)
+        return {
+            "about": self.about,
+            "ceiling_gflops": round(self.ceiling_gigaflops, 2),
+            "multiply_adds": {mode.value: count for mode, count in self.multiply_adds.items()},
+            "absent": self.absent,
+            "timings": rows,
+        }
+
+
+def run_bench(
+    weights: Path,
+    size: tuple[int, int],
+    devices: Sequence[str] = ALL_DEVICES,
+    rounds: int = 20,
+    eager: bool = True,
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Bench:
+    """Measure every backend that runs here.
+
+    Backends and modes take turns in every round, so that a machine that gets slower or faster
+    meanwhile does so for all.
+
+    Args:
+        weights: the weights file.
+        size: height and width of the network's input.
+        devices: backends to try.
+        rounds: measurements of each.
+        eager: measure the network as it is trained, too.
+        threads: CPU threads; 0 lets the backends choose.
+        progress: called with rounds done and in all.
+
+    Raises:
+        EngineError: no backend runs here.
+        WeightsError: the weights cannot be used.
+    """
+    optical, thermal = example_input(size)
+    runs: dict[str, Run] = {}
+    absent: dict[str, str] = {}
+    for device in devices:
+        try:
+            engine = open_engine(weights, size, device, threads)
+        except EngineError as error:
+            absent[device] = str(error)
+            continue
+        runs[device] = lambda mode, engine=engine: engine.run(mode, optical, thermal)  # type: ignore[misc]
+    if not runs:
+        raise EngineError("; ".join(f"{device}: {why}" for device, why in absent.items()))
+    if eager:
+        runs[EAGER] = _eager(weights, optical, thermal)
+    timings = [Timing(name, mode) for mode in Mode for name in runs]
+    for timing in timings:
+        for _ in range(2):  # the first runs allocate
+            runs[timing.backend](timing.mode)
+    for done in range(rounds):
+        for timing in timings:
+            start = time.perf_counter()
+            runs[timing.backend](timing.mode)
+            timing.rounds.append(1e3 * (time.perf_counter() - start))
+        progress(done + 1, rounds)
+    about = {
+        **describe_machine(),
+        "weights": weights.stem,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()[:16],
+        "input_sha256": hashlib.sha256(optical.tobytes() + thermal.tobytes()).hexdigest()[:16],
+        "size": list(size),
+        "rounds": rounds,
+        "threads": threads,
+    }
+    return Bench(timings, count_multiply_adds(weights, size), measure_ceiling(), absent, about)
+
+
+def example_input(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return a rendered pair of this size, prepared for the network."""
+    from csknet_core.data.synthetic import random_frame
+    from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+
+    frame = random_frame(7, size)
+    return frame.optical, ThermalNormalizer(ThermalSettings())(frame.thermal)
+
+
+def count_multiply_adds(weights: Path, size: tuple[int, int]) -> dict[Mode, int]:
+    """Return the multiply-adds of convolutions and matrix products of one frame, by mode."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from csknet_core.model.zoo import load_network
+
+    network, _ = load_network(str(weights))
+    optical, thermal = torch.zeros(1, 3, *size), torch.zeros(1, 1, *size)
+    counts = {}
+    for mode in Mode:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network.predict(mode, optical, thermal)
+        counts[mode] = counter.get_total_flops() // 2
+    return counts
+
+
+def measure_ceiling(tries: int = 8) -> float:
+    """Return the multiply-adds per second of a float32 matrix product, the best of some tries.
+
+    It is what this machine's cores can do at most with this kind of arithmetic.
+    """
+    rng = np.random.default_rng(0)
+    left, right = rng.random((2, _SIDE, _SIDE), np.float32)
+    best = math.inf
+    for _ in range(tries):
+        start = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - start)
+    return float(_SIDE**3 / best)
+
+
+def _eager(weights: Path, optical: NDArray[np.uint8], thermal: NDArray[np.float32]) -> Run:
+    import torch
+
+    from csknet_core.model.inference import maps_from_logits
+    from csknet_core.model.zoo import load_network
+
+    network, _ = load_network(str(weights))
+    size = thermal.shape[0], thermal.shape[1]
+
+    def run(mode: Mode) -> object:
+        with torch.inference_mode():
+            first = torch.from_numpy(optical).permute(2, 0, 1)[None].float() / 255
+            # A view in the camera's order would make every convolution channels-last.
+            logits = network.predict(
+                mode, first.contiguous(), torch.from_numpy(thermal)[None, None]
+            )
+            labels, confidence = maps_from_logits(logits, size)
+            return labels.numpy(), confidence.numpy()
+
+    return run
+
+
+def draw_bench(bench: Bench, path: Path) -> None:
+    """Draw the medians as bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.9 * len(bench.backends)), layout="constrained")
+    axis = figure.subplots()
+    for offset, mode in enumerate(Mode):
+        own = [timing for timing in bench.timings if timing.mode is mode]
+        places = [index + 0.27 * (offset - 1) for index in range(len(own))]
+        bars = axis.barh(
+            places, [t.median for t in own], 0.25, label=mode.value.replace("_", " "),
+            xerr=[[0] * len(own), [max(0.0, t.p95 - t.median) for t in own]],
+        )  # fmt: skip
+        axis.bar_label(bars, fmt="%.0f", padding=4, fontsize=8)
+    axis.set_yticks(range(len(bench.backends)), bench.backends)
+    axis.invert_yaxis()
+    height, width = bench.about["size"]
+    axis.set_xlabel(f"ms for one {width}x{height} frame, median; whisker to p95")
+    axis.legend()
+    figure.savefig(path, dpi=110)

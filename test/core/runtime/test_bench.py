@@ -1,0 +1,78 @@
+"""The arithmetic of the benchmark, and one tiny real run of it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from csknet_core.cli import app
+from csknet_core.errors import EngineError
+from csknet_core.modality import Mode
+from csknet_core.runtime.bench import EAGER, Bench, Timing, count_multiply_adds, run_bench
+from csknet_core.runtime.machine import describe_machine
+
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def bench():
+    timings = [Timing("fast", Mode.FUSED, [10.0, 20.0, 30.0]), Timing(EAGER, Mode.FUSED, [80.0])]
+    return Bench(timings, {Mode.FUSED: 2_000_000_000}, 400e9, {}, {"size": [64, 96]})
+
+
+def test_rates_count_a_multiply_add_as_two_operations(bench):
+    fast = bench.timings[0]
+    assert fast.median == 20.0
+    assert fast.p95 == pytest.approx(29.0)
+    assert bench.gigaflops(fast) == pytest.approx(200.0)  # 4e9 operations in 20 ms
+    assert bench.ceiling_gigaflops == pytest.approx(800.0)
+    row = bench.to_json()["timings"][0]
+    assert row["speed_up"] == 4.0
+    assert row["share_of_ceiling"] == 0.25
+
+
+def test_a_backend_that_was_not_measured_has_no_timing(bench):
+    with pytest.raises(KeyError):
+        bench.timing("fast", Mode.THERMAL_ONLY)
+
+
+def test_thermal_alone_costs_less_than_half_the_multiply_adds(default_weights):
+    counts = count_multiply_adds(default_weights, SIZE)
+    assert counts[Mode.THERMAL_ONLY] < 0.5 * counts[Mode.FUSED]
+    assert counts[Mode.THERMAL_ONLY] == counts[Mode.OPTICAL_ONLY]
+
+
+def test_every_backend_is_measured_in_every_mode_or_named_as_absent(default_weights):
+    done = []
+    bench = run_bench(default_weights, SIZE, ("onnx-cpu", "torch-cpu", "torch-cuda"), 2,
+                      progress=lambda n, total: done.append((n, total)))  # fmt: skip
+    measured = {(t.backend, t.mode) for t in bench.timings if len(t.rounds) == 2}
+    expected = {"onnx-cpu", "torch-cpu", EAGER} | ({"torch-cuda"} - set(bench.absent))
+    assert measured == {(backend, mode) for backend in expected for mode in Mode}
+    assert done == [(1, 2), (2, 2)]
+    assert bench.ceiling > 1e9
+
+
+def test_without_any_backend_the_reasons_are_given(default_weights):
+    with pytest.raises(EngineError, match="CUDA"):
+        run_bench(default_weights, SIZE, ("onnx-cuda",), 1)
+
+
+def test_the_command_writes_figures_and_a_picture(tmp_path, default_weights):
+    out, png = tmp_path / "bench.json", tmp_path / "bench.png"
+    result = CliRunner().invoke(app, [
+        "bench", "--size", "64", "96", "--rounds", "1", "--device", "onnx-cpu",
+        "--json", str(out), "--png", str(png),
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = json.loads(out.read_text())
+    assert {row["mode"] for row in figures["timings"]} == {mode.value for mode in Mode}
+    assert figures["about"]["weights_sha256"]
+    assert png.stat().st_size > 1000
+
+
+def test_a_measurement_says_what_it_was_made_on():
+    about = describe_machine()
+    assert about["cores"] >= 1
+    assert about["processor"]
+    assert about["numpy"]
