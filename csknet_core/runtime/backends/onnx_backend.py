@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,11 @@ class OnnxEngine:
             options.inter_op_num_threads = 1
             # Spinning threads would take the CPU from the cameras between frames.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            # One after the other the modes work in the same memory: 240 MB instead of 570 at
+            # 480x640, at the same speed.
+            share_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            options.enable_mem_pattern = False
             path = ensure_onnx(self._weights, mode, self._size)
             try:
                 self._sessions[mode] = onnxruntime.InferenceSession(
@@ -104,3 +110,18 @@ class OnnxEngine:
                     f"ONNX graph {path} cannot be loaded ({error}); delete it to build it again"
                 ) from error
         return self._sessions[mode]
+
+
+@cache
+def share_memory() -> None:
+    """Let all sessions of this process take memory from one arena that grows by what is asked."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    settings = {
+        "max_mem": 0,
+        "arena_extend_strategy": 1,
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(settings))

@@ -1,0 +1,1 @@
+"""The pair-or-alone synchroniser against the rule of message_filters."""
