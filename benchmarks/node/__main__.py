@@ -29,7 +29,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="Also watch memory at 30 Hz so long.")] = 0.0,
     usual: Annotated[bool, typer.Option(help="Measure the usual node, too.")] = True,
     start: Annotated[bool, typer.Option(help="Measure start and memory of both backends.")] = True,
-    domain: Annotated[int, typer.Option(help="ROS domain.")] = 86,
+    domain: Annotated[int, typer.Option(help="ROS domain.")] = 131,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -41,7 +41,7 @@ def main(
     rows: list[Figures] = []
     for module, name in ((OURS, "csknet"), (USUAL, "usual")):
         if module == OURS or usual:
-            rows += _at_rates(module, name, rates or [5.0, 10.0, 15.0, 30.0], seconds)
+            rows += _at_rates(module, name, rates or [2.0, 5.0, 10.0, 15.0, 30.0], seconds)
     _print(rows)
     data: dict[str, Any] = {"about": describe_machine(), "rates": [row.to_json() for row in rows]}
     if minutes:

@@ -33,7 +33,7 @@ from csknet_ros.tools.files import config_folder
 from csknet_ros.tools.script import load_script
 from csknet_ros.tools.sources import DriveSource
 
-_DOMAIN = "87"
+_DOMAIN = "132"
 _RATE_HZ = 10.0
 console = Console()
 
