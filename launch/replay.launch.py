@@ -23,6 +23,7 @@ ARGUMENTS = {
     "bag": (None, "rosbag2 folder or .mcap file."),
     "out": ("replay_out", "Folder for report.json and report.html."),
     "rate": ("1.0", "Times recorded speed."),
+    "params_file": (os.path.join(SHARE, "config", "replay.yaml"), "The node's parameter file."),
     "rgb_topic": ("/rgb/image", "RGB topic in the bag."),
     "thermal_topic": ("/thermal/image", "Thermal topic in the bag."),
     "truth_topic": ("/truth/label_map", "Label map topic in the bag."),
