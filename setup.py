@@ -16,7 +16,7 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
     return list(targets.items())
 
 
-SHARED_SUFFIXES = {".py", ".yaml", ".xml"}
+SHARED_SUFFIXES = {".json", ".py", ".rviz", ".yaml", ".xml"}
 
 setup(
     name=PACKAGE,
@@ -33,6 +33,7 @@ setup(
         "csknet_core.weights": ["*.safetensors", "*.md"],
         "csknet_ros.replay": ["*.jinja"],
         "csknet_ros.tools": ["*.jinja"],
+        "csknet_ros.view": ["page.*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -78,6 +79,7 @@ setup(
             "segmentation_node = csknet_ros.segmentation_node:main",
             "camera_node = csknet_ros.tools.camera_node:main",
             "bag_player = csknet_ros.tools.bag_player:main",
+            "view = csknet_ros.view.__main__:main",
             "evaluator = csknet_ros.replay.live:main",
             "csknet_demo = csknet_ros.tools.demo:main",
         ],
