@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 
 Weights = Annotated[str, typer.Option(help="Weights file, or the name of shipped weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, onnx-cpu, torch-cpu, ...")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, onnx-cpu, onnx-int8, torch-cpu, ...")]
 Size = Annotated[tuple[int, int], typer.Option(help="Network input, height and width.")]
 Classes = Annotated[str, typer.Option(help="Class table: built-in name or YAML file.")]
 

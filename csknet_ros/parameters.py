@@ -14,6 +14,7 @@ import yaml
 
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Modality, Mode
+from csknet_core.runtime.backends import DEVICES
 from csknet_core.runtime.ground import Mount, NavigationSettings
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
@@ -62,7 +63,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("weights", "", "Weights file, or name of shipped weights; empty takes the default.",
               live=False),
     Parameter("device", "auto", "Backend and device.", live=False,
-              choices=("auto", "cpu", "cuda", "onnx-cpu", "onnx-cuda", "torch-cpu", "torch-cuda")),
+              choices=DEVICES),
     Parameter("input_height", 480, "Rows of the network input, a multiple of 32.", 32, 4096,
               live=False),
     Parameter("input_width", 640, "Columns of the network input, a multiple of 32.", 32, 4096,

@@ -21,7 +21,7 @@ from csknet_core.runtime.machine import describe_machine
 EAGER = "torch-eager"
 """The network as it is trained: batch norm not folded, default memory layout."""
 
-ALL_DEVICES = ("onnx-cpu", "torch-cpu", "onnx-cuda", "torch-cuda")
+ALL_DEVICES = ("onnx-cpu", "onnx-int8", "torch-cpu", "onnx-cuda", "torch-cuda")
 _SIDE = 1024
 Run = Callable[[Mode], object]
 

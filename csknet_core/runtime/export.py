@@ -34,24 +34,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csknet"
 
 
-def onnx_path(weights: Path, mode: Mode, size: tuple[int, int]) -> Path:
-    """Return where the graph of these weights, mode and size is cached."""
+def onnx_path(weights: Path, mode: Mode, size: tuple[int, int], int8: bool = False) -> Path:
+    """Return where the graph of these weights, mode, size and precision is cached."""
     key = f"{file_digest(weights)[:20]}-v{EXPORT_VERSION}-{mode.value}-{size[0]}x{size[1]}"
-    return cache_folder() / f"{weights.stem}-{key}.onnx"
+    return cache_folder() / f"{weights.stem}-{key}{'-int8' * int8}.onnx"
 
 
-def ensure_onnx(weights: Path, mode: Mode, size: tuple[int, int]) -> Path:
+def ensure_onnx(weights: Path, mode: Mode, size: tuple[int, int], int8: bool = False) -> Path:
     """Return the cached graph, building all modes' graphs first if it is missing.
+
+    Args:
+        weights: the weights file.
+        mode: the mode.
+        size: height and width of the network input.
+        int8: whether to take the eight-bit form, see `quantize`.
 
     Raises:
         EngineError: the graph cannot be built, for example because torch is not installed.
     """
-    path = onnx_path(weights, mode, size)
+    path = onnx_path(weights, mode, size, int8)
     if path.is_file():
         return path
     command = [sys.executable, "-m", "csknet_core.runtime.export", str(weights)]
-    command += ["--size", str(size[0]), str(size[1])]
-    print(f"csknet: building ONNX graphs of {weights.name} (once, about 20 s) ...", file=sys.stderr)
+    command += ["--size", str(size[0]), str(size[1]), *["--int8"] * int8]
+    lasts = "1 min" if int8 else "20 s"
+    print(
+        f"csknet: building ONNX graphs of {weights.name} (once, about {lasts}) ...", file=sys.stderr
+    )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not path.is_file():
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -139,13 +148,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build a weights file's ONNX graphs.")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(480, 640))
+    parser.add_argument("--int8", action="store_true", help="their eight-bit forms, too")
     arguments = parser.parse_args()
     size = (arguments.size[0], arguments.size[1])
     for mode in Mode:
         path = onnx_path(arguments.weights, mode, size)
         if not path.is_file():
             export_onnx(arguments.weights, mode, size, path)
+        if arguments.int8:
+            _build_int8(path, onnx_path(arguments.weights, mode, size, True), mode, size)
     return 0
+
+
+def _build_int8(source: Path, path: Path, mode: Mode, size: tuple[int, int]) -> None:
+    from csknet_core.runtime.quantize import quantize_onnx
+
+    if path.is_file():
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        quantize_onnx(source, partial, mode, size)
+        os.replace(partial, path)
 
 
 if __name__ == "__main__":

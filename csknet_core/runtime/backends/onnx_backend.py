@@ -16,7 +16,11 @@ from csknet_core.runtime.backends.base import LabelsAndConfidence
 from csknet_core.runtime.export import ensure_onnx
 from csknet_core.weights.files import read_info
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "int8": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+}
 
 
 class OnnxEngine:
@@ -25,7 +29,7 @@ class OnnxEngine:
     Args:
         weights: the weights file.
         size: height and width of the network input.
-        device: "cpu" or "cuda".
+        device: "cpu", "int8" (eight-bit convolutions on the CPU) or "cuda".
         threads: threads per frame; 0 lets ONNX Runtime choose.
 
     Raises:
@@ -100,7 +104,7 @@ class OnnxEngine:
             share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
             options.enable_mem_pattern = False
-            path = ensure_onnx(self._weights, mode, self._size)
+            path = ensure_onnx(self._weights, mode, self._size, self._device == "int8")
             try:
                 self._sessions[mode] = onnxruntime.InferenceSession(
                     str(path), options, providers=[self._provider]
