@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import EngineError
-from csknet_core.modality import Mode
+from csknet_core.modality import Modality, Mode
 from csknet_core.model.inference import DeployedNetwork
 from csknet_core.model.zoo import load_network
 from csknet_core.runtime.backends.base import LabelsAndConfidence
+from csknet_core.runtime.backends.cuda_graph import CudaGraphRunner, capture, half_precision
 from csknet_core.weights.files import WeightsInfo
 
 
 class TorchEngine:
-    """Folded networks of the three modes on one device; half precision on CUDA.
+    """Folded networks of the three modes on one device; on CUDA in half precision, as graphs.
 
     Args:
         weights: the weights file.
@@ -49,6 +51,7 @@ class TorchEngine:
             )
             for mode in Mode
         }
+        self._graphs: dict[Mode, CudaGraphRunner | None] = {}
 
     @property
     def name(self) -> str:
@@ -72,25 +75,34 @@ class TorchEngine:
         thermal: NDArray[np.float32] | None,
     ) -> LabelsAndConfidence:
         """Segment one frame, see `Engine.run`."""
-        images = [optical, thermal]
-        if mode is Mode.THERMAL_ONLY:
-            images = [thermal]
-        elif mode is Mode.OPTICAL_ONLY:
-            images = [optical]
-        half = self._device.type == "cuda"
+        images = [
+            image
+            for modality, image in ((Modality.OPTICAL, optical), (Modality.THERMAL, thermal))
+            if modality in mode.modalities
+        ]
         try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(self._device.type, torch.float16, enabled=half),
-            ):
-                tensors = [torch.from_numpy(image).to(self._device) for image in images]
-                labels, confidence = self._networks[mode](*tensors)
-                return labels.cpu().numpy(), confidence.cpu().numpy()
+            if self._device.type == "cuda":
+                return self._run_cuda(mode, images)
+            with torch.inference_mode():
+                labels, confidence = self._networks[mode](*map(torch.from_numpy, images))
+                return labels.numpy(), confidence.numpy()
         except (RuntimeError, TypeError) as error:
             raise EngineError(f"{self.name} failed on a {mode.value} frame: {error}") from error
 
+    def _run_cuda(self, mode: Mode, images: list[Any]) -> LabelsAndConfidence:
+        if mode not in self._graphs:
+            self._graphs[mode] = capture(self._networks[mode], images)
+        graph = self._graphs[mode]
+        if graph is not None:
+            return graph.run(images)
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(image).to(self._device) for image in images]
+            labels, confidence = half_precision(self._networks[mode], tensors)
+            return labels.cpu().numpy(), confidence.cpu().numpy()
+
     def close(self) -> None:
         """Free the networks."""
+        self._graphs.clear()
         self._networks.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
