@@ -1,0 +1,144 @@
+"""Markdown tables of the benchmarks' JSON files, as docs/performance.md shows them.
+
+python -m benchmarks.tables bench.json node.json synchronizer.json forms.json replay.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Rows = list[list[object]]
+
+
+def table(head: list[str], rows: Rows) -> str:
+    """Return a Markdown table; all columns but the first are to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
+
+
+def bench(data: dict[str, Any]) -> str:
+    """Show `csknet bench --json`."""
+    rows = [
+        [row["backend"], row["mode"].replace("_", " "), row["median_ms"], row["p95_ms"],
+         f"{row.get('speed_up', 1):.2f}", row["gflops"], f"{100 * row['share_of_ceiling']:.0f} %"]
+        for row in data["timings"]
+    ]  # fmt: skip
+    head = ["backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of the ceiling"]
+    counts = ", ".join(
+        f"{mode.replace('_', ' ')} {count / 1e9:.2f}"
+        for mode, count in data["multiply_adds"].items()
+    )
+    costs = [
+        [mode.replace("_", " "), ", ".join(f"{kind} {_share(ms, kinds)}" for kind, ms in kinds.items()
+                                           if ms >= 0.02 * sum(kinds.values()))]
+        for mode, kinds in data.get("profile", {}).items()
+    ]  # fmt: skip
+    profile = "\n\n" + table(["mode", "time of ONNX Runtime by operator"], costs) if costs else ""
+    return (
+        f"{_about(data)}\n\n{table(head, rows)}\n\n1e9 multiply-adds a frame: {counts}. Ceiling, a "
+        f"float32 matrix product: {data['ceiling_gflops']:.0f} GFLOP/s.{profile}"
+    )
+
+
+def node(data: dict[str, Any]) -> str:
+    """Show `python -m benchmarks.node --json`."""
+    rows = [
+        [row["node"], row["rate_hz"], row["frames"], row["answered"], row["counted"],
+         row["missed"], *(row["latency_ms"].get(q) for q in ("p50", "p95", "p99")),
+         row["engine_ms"].get("p50"), *(row["overhead_ms"].get(q) for q in ("p50", "p95")),
+         f"{row['cpu_share']:.2f}"]
+        for row in data["rates"]
+    ]  # fmt: skip
+    head = ["node", "Hz", "frames", "answered", "dropped and said so", "lost without a word",
+            "p50 ms", "p95 ms", "p99 ms", "inference p50", "overhead p50", "overhead p95",
+            "cores"]  # fmt: skip
+    parts = [_about(data), table(head, rows)]
+    if "start" in data:
+        rows = [[n, s["first_label_s"], s["peak_rss_mb"]] for n, s in data["start"].items()]
+        parts.append(table(["backend", "first label after, s", "peak memory, MB"], rows))
+    if "memory" in data:
+        memory = data["memory"]
+        parts.append(
+            f"At {memory['rate_hz']:.0f} Hz for {memory['frames'] / memory['rate_hz'] / 60:.1f} "
+            f"minutes: {memory['answered']} answered, {memory['counted']} dropped and said so, "
+            f"{memory['missed']} lost without a word; memory {memory['rss_mb']['start']:.0f} MB at "
+            f"the start, {memory['rss_mb']['end']:.0f} MB at the end."
+        )
+    return "\n\n".join(parts)
+
+
+def synchronizer(data: dict[str, Any]) -> str:
+    """Show `python -m benchmarks.synchronizer --json`."""
+    outcomes = data["outcomes"]
+    names = [name for name in outcomes[0] if name != "name"]
+    rows: Rows = [[name.replace("_", " "), *(o[name] for o in outcomes)] for name in names]
+    return table(["", *(outcome["name"] for outcome in outcomes)], rows)
+
+
+def forms(data: dict[str, Any]) -> str:
+    """Show `python -m benchmarks.forms --json`."""
+    rows: Rows = [[row["form"], row["backend"], row["median_ms"]] for row in data["rows"]]
+    return table(["form", "backend", "median ms"], rows)
+
+
+def replay(data: dict[str, Any]) -> str:
+    """Show `python -m benchmarks.replay --json`."""
+    rows: Rows = [
+        ["offline, null engine", data["offline_null_fps"]],
+        ["ROS graph, null engine, fastest rate without loss", data["graph_null_fps"]],
+        ["offline, shipped weights", data["offline_engine_fps"]],
+        ["bare engine on the same frames", data["bare_engine_fps"]],
+    ]
+    return table(["", "frames per second"], rows)
+
+
+KINDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "timings": bench,
+    "rates": node,
+    "outcomes": synchronizer,
+    "disagreement": forms,
+    "offline_null_fps": replay,
+}
+"""What tells the files apart."""
+
+
+def show(data: dict[str, Any]) -> str:
+    """Return the Markdown of one benchmark's figures.
+
+    Raises:
+        ValueError: they are of no benchmark known here.
+    """
+    for key, function in KINDS.items():
+        if key in data:
+            return function(data)
+    raise ValueError(f"no benchmark's figures: {', '.join(data)}")
+
+
+def _about(data: dict[str, Any]) -> str:
+    about = data["about"]
+    versions = ", ".join(f"{n} {about[n]}" for n in ("onnxruntime", "torch") if n in about)
+    return f"{about['processor']}, {about['cores']} cores, {versions}, commit {about['commit']}."
+
+
+def _share(value: float, values: dict[str, float]) -> str:
+    return f"{100 * value / sum(values.values()):.0f} %"
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.1f}" if isinstance(cell, float) else str(cell)
+
+
+def main() -> None:
+    """Print the tables of the files on the command line."""
+    for name in sys.argv[1:]:
+        print(f"{show(json.loads(Path(name).read_text(encoding='utf-8')))}\n")
+
+
+if __name__ == "__main__":
+    main()
