@@ -265,6 +265,7 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 20,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 lets it choose.")] = 0,
+    profile: Annotated[bool, typer.Option(help="Also say which operators take the time.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -280,7 +281,7 @@ def bench(
     with Progress(console=console) as progress:
         task = progress.add_task("measuring", total=rounds)
         result = run_bench(
-            path, size, device or ALL_DEVICES, rounds, threads=threads,
+            path, size, device or ALL_DEVICES, rounds, threads=threads, profile=profile,
             progress=lambda n, _: progress.update(task, completed=n),
         )  # fmt: skip
     _print_bench(result.to_json())
@@ -328,6 +329,11 @@ def _print_bench(figures: dict[str, Any]) -> None:
     counts = ", ".join(f"{m} {n / 1e9:.2f}" for m, n in figures["multiply_adds"].items())
     console.print(f"1e9 multiply-adds a frame: {counts}")
     console.print(f"ceiling, a float32 matrix product: {figures['ceiling_gflops']:.0f} GFLOP/s")
+    for mode, costs in figures["profile"].items():
+        shares = ", ".join(
+            f"{kind} {100 * ms / sum(costs.values()):.0f} %" for kind, ms in list(costs.items())[:5]
+        )
+        console.print(f"{mode} in ONNX Runtime: {shares}")
     for device, why in figures["absent"].items():
         console.print(f"not measured: {device} ({why})", soft_wrap=True)
 

@@ -55,6 +55,8 @@ class Bench:
         ceiling: multiply-adds per second of a float32 matrix product on this machine.
         absent: backends that do not run here, and why.
         about: machine, versions, weights and input.
+        profile: ms of every kind of operator of ONNX Runtime in a frame, largest first, where
+            asked for.
     """
 
     timings: list[Timing]
@@ -62,6 +64,7 @@ class Bench:
     ceiling: float
     absent: dict[str, str]
     about: dict[str, Any]
+    profile: dict[Mode, dict[str, float]] = field(default_factory=dict)
 
     def timing(self, backend: str, mode: Mode) -> Timing:
         """Return one timing.
@@ -110,6 +113,7 @@ class Bench:
             "multiply_adds": {mode.value: count for mode, count in self.multiply_adds.items()},
             "absent": self.absent,
             "timings": rows,
+            "profile": {mode.value: costs for mode, costs in self.profile.items()},
         }
 
 
@@ -120,6 +124,7 @@ def run_bench(
     rounds: int = 20,
     eager: bool = True,
     threads: int = 0,
+    profile: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bench:
     """Measure every backend that runs here.
@@ -134,6 +139,7 @@ def run_bench(
         rounds: measurements of each.
         eager: measure the network as it is trained, too.
         threads: CPU threads; 0 lets the backends choose.
+        profile: then let ONNX Runtime say what its operators take.
         progress: called with rounds done and in all.
 
     Raises:
@@ -158,7 +164,9 @@ def run_bench(
     for timing in timings:
         for _ in range(2):  # the first runs allocate
             runs[timing.backend](timing.mode)
+    ceiling = 0.0
     for done in range(rounds):
+        ceiling = max(ceiling, measure_ceiling())
         for timing in timings:
             start = time.perf_counter()
             runs[timing.backend](timing.mode)
@@ -173,7 +181,8 @@ def run_bench(
         "rounds": rounds,
         "threads": threads,
     }
-    return Bench(timings, count_multiply_adds(weights, size), measure_ceiling(), absent, about)
+    costs = profile_modes(weights, size, rounds, threads) if profile else {}
+    return Bench(timings, count_multiply_adds(weights, size), ceiling, absent, about, costs)
 
 
 def example_input(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -202,10 +211,21 @@ def count_multiply_adds(weights: Path, size: tuple[int, int]) -> dict[Mode, int]
     return counts
 
 
-def measure_ceiling(tries: int = 8) -> float:
+def profile_modes(
+    weights: Path, size: tuple[int, int], rounds: int, threads: int = 0
+) -> dict[Mode, dict[str, float]]:
+    """Return what the operators of ONNX Runtime take in every mode, ms a frame."""
+    from csknet_core.runtime.profile import profile_onnx
+
+    optical, thermal = example_input(size)
+    return {mode: profile_onnx(weights, mode, optical, thermal, rounds, threads) for mode in Mode}
+
+
+def measure_ceiling(tries: int = 3) -> float:
     """Return the multiply-adds per second of a float32 matrix product, the best of some tries.
 
-    It is what this machine's cores can do at most with this kind of arithmetic.
+    It is what this machine's cores can do at most with this kind of arithmetic. NumPy obeys
+    OMP_NUM_THREADS; set to less than all cores it lowers the ceiling.
     """
     rng = np.random.default_rng(0)
     left, right = rng.random((2, _SIDE, _SIDE), np.float32)

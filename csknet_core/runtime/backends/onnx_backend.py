@@ -94,16 +94,7 @@ class OnnxEngine:
 
     def _session(self, mode: Mode) -> onnxruntime.InferenceSession:
         if mode not in self._sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            # Spinning threads would take the CPU from the cameras between frames.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            # One after the other the modes work in the same memory: 240 MB instead of 570 at
-            # 480x640, at the same speed.
-            share_memory()
-            options.add_session_config_entry("session.use_env_allocators", "1")
-            options.enable_mem_pattern = False
+            options = session_options(self._threads)
             path = ensure_onnx(self._weights, mode, self._size, self._device == "int8")
             try:
                 self._sessions[mode] = onnxruntime.InferenceSession(
@@ -114,6 +105,21 @@ class OnnxEngine:
                     f"ONNX graph {path} cannot be loaded ({error}); delete it to build it again"
                 ) from error
         return self._sessions[mode]
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return how every session of this library runs; `threads` as for `OnnxEngine`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the CPU from the cameras between frames.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # One after the other the modes work in the same memory: 240 MB instead of 570 at
+    # 480x640, at the same speed.
+    share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
+    return options
 
 
 @cache

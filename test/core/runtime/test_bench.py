@@ -10,6 +10,7 @@ from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
 from csknet_core.runtime.bench import EAGER, Bench, Timing, count_multiply_adds, run_bench
 from csknet_core.runtime.machine import describe_machine
+from csknet_core.runtime.profile import cost_by_operator
 
 SIZE = (64, 96)
 
@@ -61,13 +62,15 @@ def test_without_any_backend_the_reasons_are_given(default_weights):
 def test_the_command_writes_figures_and_a_picture(tmp_path, default_weights):
     out, png = tmp_path / "bench.json", tmp_path / "bench.png"
     result = CliRunner().invoke(app, [
-        "bench", "--size", "64", "96", "--rounds", "1", "--device", "onnx-cpu",
+        "bench", "--size", "64", "96", "--rounds", "1", "--device", "onnx-cpu", "--profile",
         "--json", str(out), "--png", str(png),
     ])  # fmt: skip
     assert result.exit_code == 0, result.output
     figures = json.loads(out.read_text())
     assert {row["mode"] for row in figures["timings"]} == {mode.value for mode in Mode}
     assert figures["about"]["weights_sha256"]
+    assert set(figures["profile"]) == {mode.value for mode in Mode}
+    assert any("convolution" in kind for kind in figures["profile"]["fused"])
     assert png.stat().st_size > 1000
 
 
@@ -76,3 +79,23 @@ def test_a_measurement_says_what_it_was_made_on():
     assert about["cores"] >= 1
     assert about["processor"]
     assert about["numpy"]
+
+
+def test_the_profile_names_operators_by_what_they_cost_a_frame():
+    def event(name, operator, microseconds, weight=(8, 4, 1, 1)):
+        shapes = [{"float": [1, 4, 6, 6]}, {"float": list(weight)}]
+        arguments = {"op_name": operator, "input_type_shape": shapes}
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds,
+                "args": arguments}  # fmt: skip
+
+    costs = cost_by_operator([
+        {"cat": "Session", "name": "model_run", "dur": 9e6, "args": {}},
+        *(event("a", "FusedConv", t) for t in (9000, 1000, 3000)),
+        *(event("b", "Conv", t) for t in (9000, 500, 500)),
+        *(event("c", "Conv", t, (8, 1, 3, 3)) for t in (9000, 4000, 2000)),
+        *(event("d", "Resize", t) for t in (9000, 700, 900)),
+    ], skip=1)  # fmt: skip
+    assert costs == {
+        "convolution 3x3, depthwise": 3.0, "convolution 1x1": 2.5, "Resize": 0.8,
+    }  # fmt: skip
+    assert list(costs) == ["convolution 3x3, depthwise", "convolution 1x1", "Resize"]
