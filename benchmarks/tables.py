@@ -32,11 +32,7 @@ def bench(data: dict[str, Any]) -> str:
         f"{mode.replace('_', ' ')} {count / 1e9:.2f}"
         for mode, count in data["multiply_adds"].items()
     )
-    costs = [
-        [mode.replace("_", " "), ", ".join(f"{kind} {_share(ms, kinds)}" for kind, ms in kinds.items()
-                                           if ms >= 0.02 * sum(kinds.values()))]
-        for mode, kinds in data.get("profile", {}).items()
-    ]  # fmt: skip
+    costs: Rows = [[m.replace("_", " "), _shares(c)] for m, c in data.get("profile", {}).items()]
     profile = "\n\n" + table(["mode", "time of ONNX Runtime by operator"], costs) if costs else ""
     return (
         f"{_about(data)}\n\n{table(head, rows)}\n\n1e9 multiply-adds a frame: {counts}. Ceiling, a "
@@ -124,8 +120,12 @@ def _about(data: dict[str, Any]) -> str:
     return f"{about['processor']}, {about['cores']} cores, {versions}, commit {about['commit']}."
 
 
-def _share(value: float, values: dict[str, float]) -> str:
-    return f"{100 * value / sum(values.values()):.0f} %"
+def _shares(costs: dict[str, float]) -> str:
+    """Return what makes up at least 2 % each."""
+    total = sum(costs.values())
+    parts = [f"{name} {100 * cost / total:.0f} %" for name, cost in costs.items()
+             if cost >= 0.02 * total]  # fmt: skip
+    return ", ".join(parts)
 
 
 def _text(cell: object) -> str:
