@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--settle", type=float, default=0.5, help="seconds after discovery")
     options = parser.parse_args()
     frames = [random_frame(seed, (480, 640)) for seed in range(_FRAMES)]
     rclpy.init()
@@ -34,7 +35,7 @@ def main() -> None:
     thermal = node.create_publisher(Image, "thermal/image", _QOS)
     while not (rgb.get_subscription_count() and thermal.get_subscription_count()):
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(options.settle)
     start = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt, RCLError):
         _play(options, frames, rgb, thermal, start)

@@ -149,8 +149,9 @@ def measure_start(parameters: dict[str, str]) -> dict[str, float]:
     """
     with Listener() as listener:
         camera = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.node.camera", "--rate", "10", "--count", "200"]
-        )
+            [sys.executable, "-m", "benchmarks.node.camera", "--rate", "10", "--count", "200",
+             "--settle", "0"]
+        )  # fmt: skip
         time.sleep(4.0)  # the camera renders its frames, then waits for a subscriber
         with NodeProcess(OURS, parameters) as node:
             end = time.monotonic() + _START_TIMEOUT_S
