@@ -1,10 +1,12 @@
 """The node's parameters: declared here once, with ranges, descriptions and validation.
 
-`config/segment.yaml` is made from this table by `python -m csknet_ros.parameters`.
+`config/segment.yaml` is made from this table by `python -m csknet_ros.parameters`, and
+`docs/parameters.md` by `python -m csknet_ros.parameters --markdown`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -363,5 +365,48 @@ def _yaml_value(value: Value) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+def to_markdown() -> str:
+    """Return the parameter reference."""
+    lines = [
+        "# Parameters of the csknet node",
+        "",
+        "Made by `python -m csknet_ros.parameters --markdown`. Live parameters take effect at once "
+        "(`ros2 param set /csknet NAME VALUE`); the others are read at configure. A value outside "
+        "its range, or one that does not go with the others, is refused with the reason.",
+    ]
+    group = None
+    for parameter in PARAMETERS:
+        head = parameter.name.rpartition(".")[0]
+        if head != group:
+            group = head
+            lines += ["", f"## {_GROUPS[head]}", "", "| name | default | allowed | live | |",
+                      "|---|---|---|---|---|"]  # fmt: skip
+        default = f"`{_yaml_value(parameter.default)}`"
+        live = "yes" if parameter.live else "no"
+        name = f"`{parameter.name}`"
+        lines.append(
+            f"| {name} | {default} | {_allowed(parameter)} | {live} | {parameter.description} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+_GROUPS = {
+    "": "The node",
+    "sync": "Pairing",
+    "thermal": "Range of thermal values",
+    "registration": "Cameras that do not see the same pixels",
+    "navigation": "Outputs for a costmap",
+    "policy": "When a camera is not used",
+}
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(f"`{choice}`" if choice else '`""`' for choice in parameter.choices)
+    if parameter.low is not None and parameter.high is not None:
+        return f"{parameter.low:g} to {parameter.high:g}"
+    return "any" if isinstance(parameter.default, str) else "true, false"
+
+
 if __name__ == "__main__":
-    print(to_yaml(), end="")
+    print(to_markdown() if "--markdown" in sys.argv else to_yaml(), end="")

@@ -6,7 +6,13 @@ import yaml
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Mode
 from csknet_core.runtime.segmenter import SegmenterSettings
-from csknet_ros.parameters import PARAMETERS, build_settings, describe, to_yaml
+from csknet_ros.parameters import (
+    PARAMETERS,
+    build_settings,
+    describe,
+    to_markdown,
+    to_yaml,
+)
 from csknet_ros.synchronizer import SyncSettings
 
 
@@ -71,3 +77,10 @@ def test_descriptors_carry_range_and_constraints():
     assert "unconfigured" in by_name["weights"].additional_constraints
     assert "reliable" in by_name["input_reliability"].additional_constraints
     assert all(d.description.endswith(".") for d in by_name.values())
+
+
+def test_the_parameter_reference_is_the_table(repository):
+    text = to_markdown()
+    assert (repository / "docs" / "parameters.md").read_text() == text
+    for parameter in PARAMETERS:
+        assert f"| `{parameter.name}` |" in text
