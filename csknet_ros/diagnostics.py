@@ -56,8 +56,17 @@ class Statistics:
             else:
                 self._drops[status.reason] += 1
 
-    def report(self, health: SyncHealth | None, engine: str, active: bool) -> DiagnosticStatus:
-        """Summarise the last seconds in one status, with what to do where something is wrong."""
+    def report(
+        self, health: SyncHealth | None, engine: str, active: bool, trouble: str = ""
+    ) -> DiagnosticStatus:
+        """Summarise the last seconds in one status, with what to do where something is wrong.
+
+        Args:
+            health: of the synchroniser, if there is one.
+            engine: backend and device in use.
+            active: whether the node is.
+            trouble: what became of a backend that failed.
+        """
         with self._lock:
             horizon = time.monotonic() - _WINDOW_S
             recent = [entry.status for entry in self._recent if entry.time_s >= horizon]
@@ -78,7 +87,9 @@ class Statistics:
         values.update({f"dropped_{name}": count for name, count in drops.items()})
         if health is not None:
             values.update(_sync_values(health))
-        level, message = _judge(recent, health, active)
+        if trouble:
+            values["trouble"] = trouble
+        level, message = _judge(recent, health, active, trouble)
         return DiagnosticStatus(
             level=level,
             name="csknet: segmentation",
@@ -101,13 +112,15 @@ def _sync_values(health: SyncHealth) -> dict[str, object]:
     return values
 
 
-def _judge(recent: list[FrameStatus], health: SyncHealth | None, active: bool) -> tuple[bytes, str]:
+def _judge(
+    recent: list[FrameStatus], health: SyncHealth | None, active: bool, trouble: str
+) -> tuple[bytes, str]:
     """Return level and message: the worst thing of the last seconds, and its cure."""
     if not active:
         return DiagnosticStatus.OK, "not active"
     drops = Counter(status.reason for status in recent if not status.answered)
     if drops[DropReason.ENGINE_ERROR.value]:
-        return DiagnosticStatus.ERROR, f"engine_error: {_CURES[DropReason.ENGINE_ERROR]}"
+        return DiagnosticStatus.ERROR, f"engine_error: {trouble or _CURES[DropReason.ENGINE_ERROR]}"
     if not recent:
         return DiagnosticStatus.WARN, "no frames; check that the thermal camera publishes"
     for reason, cure in _CURES.items():
@@ -116,6 +129,8 @@ def _judge(recent: list[FrameStatus], health: SyncHealth | None, active: bool) -
     if health is not None and health.state is not SyncState.OK:
         lost = health.state.value
         return DiagnosticStatus.WARN, f"{lost}: answering with the other camera alone"
+    if trouble:
+        return DiagnosticStatus.WARN, f"{trouble}; restart the node to try the first one again"
     fallback = [s for s in recent if s.answered and s.mode != Mode.FUSED.value]
     if fallback:
         last = fallback[-1]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.errors import NoUsableModalityError
 from csknet_core.modality import Modality, Mode, Reason
-from csknet_core.runtime.backends import open_engine
 from csknet_core.runtime.backends.base import Engine
+from csknet_core.runtime.backends.resilient import ResilientEngine
 from csknet_core.runtime.policy import Decision, ModalityPolicy, PolicySettings
 from csknet_core.runtime.preprocess import (
     ThermalNormalizer,
@@ -124,7 +124,7 @@ class Segmenter:
         if settings.classes:
             check_class_table(info, ClassTable.load(settings.classes))
         registration = Registration.load(settings.registration)
-        engine = open_engine(weights, settings.size, settings.device, settings.threads)
+        engine = ResilientEngine(weights, settings.size, settings.device, settings.threads)
         thermal, policy = ThermalNormalizer(settings.thermal), ModalityPolicy(settings.policy)
         return cls(engine, thermal, policy, registration)
 
@@ -132,6 +132,11 @@ class Segmenter:
     def name(self) -> str:
         """Backend and device."""
         return self.engine.name
+
+    @property
+    def trouble(self) -> str:
+        """What became of a backend that failed, "" if none did."""
+        return str(getattr(self.engine, "trouble", ""))
 
     @property
     def classes(self) -> ClassTable:
