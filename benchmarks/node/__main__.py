@@ -6,6 +6,7 @@ rates, then the node that users write otherwise (see `usual_node`), then start-u
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,9 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.node.camera import input_hash
+from benchmarks.node.draw import draw_node
 from benchmarks.node.listener import Listener
 from benchmarks.node.scenario import OURS, USUAL, Figures, NodeProcess, measure, measure_start
 from csknet_core.runtime.machine import describe_machine
+from csknet_core.weights.files import find_weights
 from csknet_ros.tools.files import config_folder
 
 console = Console()
@@ -33,6 +37,7 @@ def main(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the latencies here.")] = None,
 ) -> None:
     """Run all measurements and print them."""
     os.environ["ROS_DOMAIN_ID"] = str(domain)
@@ -43,7 +48,15 @@ def main(
         if module == OURS or usual:
             rows += _at_rates(module, name, rates or [2.0, 5.0, 10.0, 15.0, 30.0], seconds)
     _print(rows)
-    data: dict[str, Any] = {"about": describe_machine(), "rates": [row.to_json() for row in rows]}
+    weights = find_weights()
+    about = {
+        **describe_machine(),
+        "weights": weights.stem,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()[:16],
+        "input_sha256": input_hash(),
+        "seconds": seconds,
+    }
+    data: dict[str, Any] = {"about": about, "rates": [row.to_json() for row in rows]}
     if minutes:
         data["memory"] = _memory(minutes)
     if start:
@@ -53,10 +66,13 @@ def main(
         for device, figures in data["start"].items():
             console.print(
                 f"{device}: first label after {figures['first_label_s']} s, peak memory "
-                f"{figures['peak_rss_mb']:.0f} MB"
+                f"{figures['peak_rss_mb']:.0f} MB, torch "
+                f"{'loaded' if figures['torch_loaded'] else 'not loaded'}"
             )
     if json_file:
         json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    if png:
+        draw_node(data, png)
 
 
 def _at_rates(module: str, name: str, rates: list[float], seconds: float) -> list[Figures]:
@@ -87,7 +103,7 @@ def _memory(minutes: float) -> dict[str, Any]:
 def _print(rows: list[Figures]) -> None:
     # dropped: and announced so; over: latency less inference.
     table = Table(title="publish to label map in ms, 640x480 pairs")
-    for column in ("node", "Hz", "frames", "answered", "dropped", "lost",
+    for column in ("node", "Hz", "frames", "answered", "per s", "dropped", "lost",
                    "p50", "p95", "p99", "engine", "over p50", "over p95",
                    "CPU"):  # fmt: skip
         table.add_column(column, justify="left" if column == "node" else "right")
@@ -95,8 +111,9 @@ def _print(rows: list[Figures]) -> None:
         values = [row.latency_ms.get(f"p{q}") for q in (50, 95, 99)]
         values += [row.engine_ms.get("p50"), *(row.overhead_ms.get(f"p{q}") for q in (50, 95))]
         table.add_row(
-            row.node, f"{row.rate_hz:.0f}", str(row.frames), str(row.answered), str(row.counted),
-            str(row.missed), *("-" if v is None else f"{v:.1f}" for v in values),
+            row.node, f"{row.rate_hz:.0f}", str(row.frames), str(row.answered),
+            f"{row.per_second:.1f}", str(row.counted), str(row.missed),
+            *("-" if v is None else f"{v:.1f}" for v in values),
             f"{row.cpu_share:.2f}",
         )  # fmt: skip
     console.print(table)

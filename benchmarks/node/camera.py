@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import time
 from typing import Any
 
@@ -14,11 +15,24 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from csknet_core.data.synthetic import random_frame
+from csknet_core.data.synthetic import RenderedFrame, random_frame
 from csknet_ros.images import fill_message
 
 _FRAMES = 6
 _QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def make_frames() -> list[RenderedFrame]:
+    """Render the pairs that are published over and over."""
+    return [random_frame(seed, (480, 640)) for seed in range(_FRAMES)]
+
+
+def input_hash() -> str:
+    """Return what identifies the pairs."""
+    digest = hashlib.sha256()
+    for frame in make_frames():
+        digest.update(frame.optical.tobytes() + frame.thermal.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def main() -> None:
@@ -28,7 +42,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--settle", type=float, default=0.5, help="seconds after discovery")
     options = parser.parse_args()
-    frames = [random_frame(seed, (480, 640)) for seed in range(_FRAMES)]
+    frames = make_frames()
     rclpy.init()
     node = rclpy.create_node("bench_camera")
     rgb = node.create_publisher(Image, "rgb/image", _QOS)
@@ -44,7 +58,7 @@ def main() -> None:
 
 
 def _play(
-    options: argparse.Namespace, frames: list[Any], rgb: Any, thermal: Any, start: float
+    options: argparse.Namespace, frames: list[RenderedFrame], rgb: Any, thermal: Any, start: float
 ) -> None:
     for index in range(options.count):
         time.sleep(max(0.0, start + index / options.rate - time.monotonic()))

@@ -88,6 +88,10 @@ class ProcessMeter:
         """The largest resident memory so far."""
         return self._status("VmHWM")
 
+    def has_loaded(self, library: str) -> bool:
+        """Whether a shared library of this name is in its memory."""
+        return library in (self._folder / "maps").read_text()
+
     def cpu_s(self) -> float:
         """Processor seconds so far."""
         fields = (self._folder / "stat").read_text().rpartition(")")[2].split()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.node.listener import Listener, ProcessMeter
+from csknet_ros.frame_status import FrameStatus
 
 OURS, USUAL = "csknet_ros.segmentation_node", "benchmarks.node.usual_node"
 _START_TIMEOUT_S = 120.0
@@ -26,6 +27,7 @@ class Figures:
         answered: label maps that came.
         counted: frames dropped and announced as dropped.
         missed: frames about which nothing came.
+        per_second: label maps a second of playing.
         latency_ms: publish to label map: p50, p95, p99.
         engine_ms: inference alone, as the node reports it: p50, p95.
         overhead_ms: publish to label map minus inference, frame by frame: p50, p95.
@@ -40,6 +42,7 @@ class Figures:
     answered: int = 0
     counted: int = 0
     missed: int = 0
+    per_second: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict)
     engine_ms: dict[str, float] = field(default_factory=dict)
     overhead_ms: dict[str, float] = field(default_factory=dict)
@@ -95,7 +98,7 @@ def measure(
     listener.maps.clear()
     listener.statuses.clear()
     figures = Figures(name, rate_hz, frames)
-    cpu, began = node.meter.cpu_s(), time.monotonic()
+    cpu, began, first_ns = node.meter.cpu_s(), time.monotonic(), time.time_ns()
     camera = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.node.camera", "--rate", str(rate_hz), "--count",
          str(frames)],
@@ -106,8 +109,13 @@ def measure(
     _settle(listener, frames)
     figures.cpu_share = round((node.meter.cpu_s() - cpu) / (time.monotonic() - began), 3)
     series = figures.rss_series_mb
-    figures.rss_mb = {"start": series[0], "end": series[-1], "peak": node.meter.peak_rss_mb()}
-    _fill(figures, listener)
+    # The kernel notes the peak a little late.
+    peak = max(node.meter.peak_rss_mb(), *series)
+    figures.rss_mb = {"start": series[0], "end": series[-1], "peak": round(peak, 1)}
+    # What another graph on this host may say carries stamps of other times.
+    maps = {stamp: at for stamp, at in listener.maps.items() if stamp >= first_ns}
+    statuses = {stamp: status for stamp, status in listener.statuses.items() if stamp >= first_ns}
+    fill(figures, maps, statuses)
     return figures
 
 
@@ -121,12 +129,21 @@ def _settle(listener: Listener, frames: int) -> None:
         time.sleep(0.05)
 
 
-def _fill(figures: Figures, listener: Listener) -> None:
-    latency = {stamp: (at - stamp) / 1e6 for stamp, at in listener.maps.items()}
-    answered = {s: st for s, st in listener.statuses.items() if st.answered}
+def fill(figures: Figures, maps: dict[int, int], statuses: dict[int, FrameStatus]) -> None:
+    """Account for every frame.
+
+    Args:
+        figures: to fill; `frames` and `rate_hz` are set.
+        maps: when label maps came, nanoseconds, by stamp.
+        statuses: of frames, by stamp.
+    """
+    latency = {stamp: (at - stamp) / 1e6 for stamp, at in maps.items()}
+    answered = {s: st for s, st in statuses.items() if st.answered}
     figures.answered = len(latency)
-    figures.counted = len(listener.statuses) - len(answered)
-    figures.missed = figures.frames - figures.answered - figures.counted
+    figures.counted = len(statuses) - len(answered)
+    # A status alone may get lost, and so may a label map of which the status came.
+    figures.missed = figures.frames - len(maps.keys() | (statuses.keys() - answered.keys()))
+    figures.per_second = round(figures.answered * figures.rate_hz / figures.frames, 2)
     figures.latency_ms = percentiles(list(latency.values()), (50, 95, 99))
     both = [stamp for stamp in latency if stamp in answered]
     engine = [answered[stamp].inference_ms for stamp in both]
@@ -142,10 +159,13 @@ def percentiles(values: list[float], which: tuple[int, ...]) -> dict[str, float]
     return {f"p{q}": round(float(np.percentile(values, q)), 2) for q in which}
 
 
-def measure_start(parameters: dict[str, str]) -> dict[str, float]:
+def measure_start(parameters: dict[str, str]) -> dict[str, Any]:
     """Return seconds from the start of the process to its first label map, and its peak memory.
 
     The camera runs before the node starts, so that nothing is waited for but the node.
+
+    Raises:
+        RuntimeError: no label map came within two minutes.
     """
     with Listener() as listener:
         camera = subprocess.Popen(
@@ -159,7 +179,13 @@ def measure_start(parameters: dict[str, str]) -> dict[str, float]:
                 time.sleep(0.005)
             first = min(listener.maps.values(), default=0)
             time.sleep(6.0)
-            peak = node.meter.peak_rss_mb()
+            peak, torch = node.meter.peak_rss_mb(), node.meter.has_loaded("libtorch")
         camera.terminate()
         camera.wait()
-    return {"first_label_s": round((first - node.started) / 1e9, 2), "peak_rss_mb": round(peak, 1)}
+    if not first:
+        raise RuntimeError("no label map came")
+    return {
+        "first_label_s": round((first - node.started) / 1e9, 2),
+        "peak_rss_mb": round(peak, 1),
+        "torch_loaded": torch,
+    }

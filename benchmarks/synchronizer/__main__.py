@@ -7,6 +7,7 @@ the pairs are, how long frames wait, and what a message costs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -50,6 +51,7 @@ class Outcome:
         error_ms: mean stamp difference of the pairs.
         wait_ms_median, wait_ms_p95: from a thermal frame's arrival to its answer.
         us_per_message: processor time of the code.
+        messages_per_second: what the code alone could take.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Outcome:
     wait_ms_median: float
     wait_ms_p95: float
     us_per_message: float
+    messages_per_second: int
 
 
 def make_streams(seconds: float, seed: int, outage: tuple[float, float]) -> list[Arrival]:
@@ -83,6 +86,12 @@ def make_streams(seconds: float, seed: int, outage: tuple[float, float]) -> list
             delay = delay_ms + rng.exponential(4.0)
             arrivals.append(Arrival(modality, stamp, stamp + round(delay * MS)))
     return sorted(arrivals, key=lambda arrival: arrival.arrival_ns)
+
+
+def stream_hash(arrivals: list[Arrival]) -> str:
+    """Return what identifies the streams."""
+    text = ";".join(f"{a.modality.value},{a.stamp_ns},{a.arrival_ns}" for a in arrivals)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run_ours(arrivals: list[Arrival], settings: SyncSettings) -> Outcome:
@@ -142,6 +151,7 @@ def _outcome(
         wait_ms_median=round(float(np.median(waits)), 2) if waits else 0.0,
         wait_ms_p95=round(float(np.percentile(waits, 95)), 2) if waits else 0.0,
         us_per_message=round(1e6 * spent_s / len(arrivals), 2),
+        messages_per_second=round(len(arrivals) / spent_s) if spent_s else 0,
     )
 
 
@@ -165,7 +175,8 @@ def main(
             table.add_row(name.replace("_", " "), *(str(getattr(o, name)) for o in outcomes))
     console.print(table)
     if json_file:
-        data = {"about": describe_machine(), "seconds": seconds, "seed": seed,
+        about = {**describe_machine(), "input_sha256": stream_hash(arrivals)}
+        data = {"about": about, "seconds": seconds, "seed": seed,
                 "outcomes": [asdict(outcome) for outcome in outcomes]}  # fmt: skip
         json_file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

@@ -1,9 +1,9 @@
 """What `message_filters.ApproximateTimeSynchronizer` does in Python, written for comparison.
 
-A new message is paired at once with the nearest message of the other stream within `slop`; both are
-used up. Nothing ever comes out for a message without partner; it waits until newer ones push it out
-of its queue. (The C++ policy waits for later messages to find the best set; like this one it never
-puts out a message alone.)
+A new message is paired at once with the nearest message of the other stream less than `slop` away;
+both are used up. Nothing ever comes out for a message without partner; it waits until newer ones
+push it out of its queue. (The C++ policy waits for later messages to find the best set; like this
+one it never puts out a message alone.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ApproximateTime(Generic[T]):
     """Pairs two streams.
 
     Args:
-        slop_ns: largest stamp difference of a pair.
+        slop_ns: stamps of a pair differ by less.
         queue_size: messages kept per stream.
         on_pair: called with the optical and the thermal message, while the lock is held, as there.
     """
@@ -42,8 +42,8 @@ class ApproximateTime(Generic[T]):
             own[stamp_ns] = data
             while len(own) > self._queue_size:
                 del own[min(own)]
-            near = [stamp for stamp in others if abs(stamp - stamp_ns) <= self._slop_ns]
-            if not near:
+            near = [stamp for stamp in others if abs(stamp - stamp_ns) < self._slop_ns]
+            if not near or stamp_ns not in own:  # a late message may be the one pushed out
                 return
             best = min(near, key=lambda stamp: abs(stamp - stamp_ns))
             pair = {modality: own.pop(stamp_ns), other: others.pop(best)}
