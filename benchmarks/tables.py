@@ -16,7 +16,7 @@ Rows = list[list[object]]
 
 def table(head: list[str], rows: Rows) -> str:
     """Return a Markdown table; all columns but the first are to the right."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    lines: Rows = [[*head], ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
 
 
@@ -37,25 +37,35 @@ def bench(data: dict[str, Any]) -> str:
     return (
         f"{_about(data)}\n\n{table(head, rows)}\n\n1e9 multiply-adds a frame: {counts}. Ceiling, a "
         f"float32 matrix product: {data['ceiling_gflops']:.0f} GFLOP/s.{profile}"
+        + "".join(f"\n\nNot measured: {name} ({why})." for name, why in data["absent"].items())
     )
 
 
 def node(data: dict[str, Any]) -> str:
     """Show `python -m benchmarks.node --json`."""
     rows = [
-        [row["node"], row["rate_hz"], row["frames"], row["answered"], row["counted"],
-         row["missed"], *(row["latency_ms"].get(q) for q in ("p50", "p95", "p99")),
+        [row["node"], row["rate_hz"], row["per_second"], row["frames"], row["answered"],
+         row["counted"], row["missed"], *(row["latency_ms"].get(q) for q in ("p50", "p95", "p99")),
          row["engine_ms"].get("p50"), *(row["overhead_ms"].get(q) for q in ("p50", "p95")),
          f"{row['cpu_share']:.2f}"]
         for row in data["rates"]
     ]  # fmt: skip
-    head = ["node", "Hz", "frames", "answered", "dropped and said so", "lost without a word",
-            "p50 ms", "p95 ms", "p99 ms", "inference p50", "overhead p50", "overhead p95",
-            "cores"]  # fmt: skip
+    head = ["node", "Hz in", "Hz out", "frames", "answered", "dropped and said so",
+            "lost without a word", "p50 ms", "p95 ms", "p99 ms", "inference p50", "overhead p50",
+            "overhead p95", "cores"]  # fmt: skip
     parts = [_about(data), table(head, rows)]
     if "start" in data:
-        rows = [[n, s["first_label_s"], s["peak_rss_mb"]] for n, s in data["start"].items()]
-        parts.append(table(["backend", "first label after, s", "peak memory, MB"], rows))
+        rows = [
+            [
+                name,
+                f"{start['first_label_s']:.2f}",
+                start["peak_rss_mb"],
+                yes(start["torch_loaded"]),
+            ]
+            for name, start in data["start"].items()
+        ]
+        head = ["backend", "first label after, s", "peak memory, MB", "torch loaded"]
+        parts.append(table(head, rows))
     if "memory" in data:
         memory = data["memory"]
         parts.append(
@@ -72,13 +82,13 @@ def synchronizer(data: dict[str, Any]) -> str:
     outcomes = data["outcomes"]
     names = [name for name in outcomes[0] if name != "name"]
     rows: Rows = [[name.replace("_", " "), *(o[name] for o in outcomes)] for name in names]
-    return table(["", *(outcome["name"] for outcome in outcomes)], rows)
+    return f"{_about(data)}\n\n" + table(["", *(outcome["name"] for outcome in outcomes)], rows)
 
 
 def forms(data: dict[str, Any]) -> str:
     """Show `python -m benchmarks.forms --json`."""
     rows: Rows = [[row["form"], row["backend"], row["median_ms"]] for row in data["rows"]]
-    return table(["form", "backend", "median ms"], rows)
+    return f"{_about(data)}\n\n" + table(["form", "backend", "median ms"], rows)
 
 
 def replay(data: dict[str, Any]) -> str:
@@ -117,7 +127,15 @@ def show(data: dict[str, Any]) -> str:
 def _about(data: dict[str, Any]) -> str:
     about = data["about"]
     versions = ", ".join(f"{n} {about[n]}" for n in ("onnxruntime", "torch") if n in about)
-    return f"{about['processor']}, {about['cores']} cores, {versions}, commit {about['commit']}."
+    hashes = "".join(
+        f"{name} {about[key][:8]}, "
+        for name, key in (("weights", "weights_sha256"), ("input", "input_sha256"))
+        if key in about
+    )
+    return (
+        f"{about['processor']}, {about['cores']} cores, {versions}, {hashes}"
+        f"commit {about['commit']}."
+    )
 
 
 def _shares(costs: dict[str, float]) -> str:
@@ -126,6 +144,11 @@ def _shares(costs: dict[str, float]) -> str:
     parts = [f"{name} {100 * cost / total:.0f} %" for name, cost in costs.items()
              if cost >= 0.02 * total]  # fmt: skip
     return ", ".join(parts)
+
+
+def yes(value: bool) -> str:
+    """Return yes or no."""
+    return "yes" if value else "no"
 
 
 def _text(cell: object) -> str:

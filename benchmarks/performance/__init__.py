@@ -1,0 +1,1 @@
+"""The tables of docs/performance.md, from what the benchmarks wrote."""
