@@ -16,7 +16,8 @@ Rows = list[list[object]]
 
 def table(head: list[str], rows: Rows) -> str:
     """Return a Markdown table; all columns but the first are to the right."""
-    lines: Rows = [[*head], ["---"] + ["---:"] * (len(head) - 1), *rows]
+    rule: list[object] = ["---", *["---:"] * (len(head) - 1)]
+    lines: Rows = [[*head], rule, *rows]
     return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
 
 
@@ -24,19 +25,23 @@ def bench(data: dict[str, Any]) -> str:
     """Show `csknet bench --json`."""
     rows = [
         [row["backend"], row["mode"].replace("_", " "), row["median_ms"], row["p95_ms"],
-         f"{row.get('speed_up', 1):.2f}", row["gflops"], f"{100 * row['share_of_ceiling']:.0f} %"]
+         f"{row.get('speed_up', 1):.2f}", row["gflops"], f"{100 * row['share_of_ceiling']:.0f} %",
+         f"{100 * row['agreement']:.2f} %" if "agreement" in row else None]
         for row in data["timings"]
     ]  # fmt: skip
-    head = ["backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of the ceiling"]
+    head = ["backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of the ceiling",
+            "same labels"]  # fmt: skip
     counts = ", ".join(
         f"{mode.replace('_', ' ')} {count / 1e9:.2f}"
         for mode, count in data["multiply_adds"].items()
     )
+    on_cuda = data.get("cuda_ceiling_gflops")
+    cuda = f"; of the GPU, in half precision: {on_cuda:.0f} GFLOP/s" if on_cuda else ""
     costs: Rows = [[m.replace("_", " "), _shares(c)] for m, c in data.get("profile", {}).items()]
     profile = "\n\n" + table(["mode", "time of ONNX Runtime by operator"], costs) if costs else ""
     return (
         f"{_about(data)}\n\n{table(head, rows)}\n\n1e9 multiply-adds a frame: {counts}. Ceiling, a "
-        f"float32 matrix product: {data['ceiling_gflops']:.0f} GFLOP/s.{profile}"
+        f"float32 matrix product: {data['ceiling_gflops']:.0f} GFLOP/s{cuda}.{profile}"
         + "".join(f"\n\nNot measured: {name} ({why})." for name, why in data["absent"].items())
     )
 

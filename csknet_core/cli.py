@@ -317,18 +317,22 @@ def _print_scores(scores: dict[str, Any]) -> None:
 def _print_bench(figures: dict[str, Any]) -> None:
     about = figures["about"]
     table = Table(title=f"{about['size'][1]}x{about['size'][0]} on {about['processor']}")
-    for column in ("backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of ceiling"):
+    for column in ("backend", "mode", "median ms", "p95 ms", "speed-up", "GFLOP/s", "of ceiling",
+                   "same labels"):  # fmt: skip
         table.add_column(column, justify="left" if column in ("backend", "mode") else "right")
     for row in figures["timings"]:
         table.add_row(
             row["backend"], row["mode"], f"{row['median_ms']:.1f}", f"{row['p95_ms']:.1f}",
             f"{row.get('speed_up', 1):.2f}", f"{row['gflops']:.1f}",
             f"{100 * row['share_of_ceiling']:.0f} %",
+            f"{100 * row['agreement']:.2f} %" if "agreement" in row else "-",
         )  # fmt: skip
     console.print(table)
     counts = ", ".join(f"{m} {n / 1e9:.2f}" for m, n in figures["multiply_adds"].items())
     console.print(f"1e9 multiply-adds a frame: {counts}")
     console.print(f"ceiling, a float32 matrix product: {figures['ceiling_gflops']:.0f} GFLOP/s")
+    if figures["cuda_ceiling_gflops"]:
+        console.print(f"of the GPU, half precision: {figures['cuda_ceiling_gflops']:.0f} GFLOP/s")
     for mode, costs in figures["profile"].items():
         shares = ", ".join(
             f"{kind} {100 * ms / sum(costs.values()):.0f} %" for kind, ms in list(costs.items())[:5]

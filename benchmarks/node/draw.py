@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 
 def draw_node(data: dict[str, Any], path: Path) -> None:
@@ -25,6 +26,8 @@ def draw_node(data: dict[str, Any], path: Path) -> None:
             rates, [row["latency_ms"]["p50"] for row in rows], "o:", color=line.get_color()
         )
     latency.set_yscale("log")
+    latency.yaxis.set_major_formatter(ScalarFormatter())
+    latency.yaxis.set_minor_formatter(ScalarFormatter())
     latency.set_xlabel("pairs a second in")
     latency.set_ylabel("publish to label map, ms: p95, dotted p50")
     latency.legend()
@@ -33,7 +36,7 @@ def draw_node(data: dict[str, Any], path: Path) -> None:
         series = row["rss_series_mb"]
         memory.plot([0.5 * i for i in range(len(series))], series,
                     label=f"{row['node']}, {row['rate_hz']:.0f} Hz")  # fmt: skip
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.25 * max((max(row["rss_series_mb"]) for row in runs), default=1))
     memory.set_xlabel("seconds")
     memory.set_ylabel("resident memory, MB")
     memory.legend(fontsize=7)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends import open_engine
+from csknet_core.runtime.backends.base import LabelsAndConfidence
 from csknet_core.runtime.machine import describe_machine
 
 EAGER = "torch-eager"
@@ -23,16 +24,24 @@ EAGER = "torch-eager"
 
 ALL_DEVICES = ("onnx-cpu", "onnx-int8", "torch-cpu", "onnx-cuda", "torch-cuda")
 _SIDE = 1024
-Run = Callable[[Mode], object]
+Run = Callable[[Mode], LabelsAndConfidence]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of every round of one backend in one mode."""
+    """One backend in one mode.
+
+    Attributes:
+        backend: its device name, or `EAGER`.
+        mode: the mode.
+        rounds: milliseconds of every round.
+        agreement: share of pixels with the same label as `EAGER`; None where that was not run.
+    """
 
     backend: str
     mode: Mode
     rounds: list[float] = field(default_factory=list)
+    agreement: float | None = None
 
     @property
     def median(self) -> float:
@@ -52,11 +61,13 @@ class Bench:
     Attributes:
         timings: of every backend and mode.
         multiply_adds: of each mode, for one frame.
-        ceiling: multiply-adds per second of a float32 matrix product on this machine.
+        ceiling: multiply-adds per second of a float32 matrix product on this machine's CPU.
         absent: backends that do not run here, and why.
         about: machine, versions, weights and input.
         profile: ms of every kind of operator of ONNX Runtime in a frame, largest first, where
             asked for.
+        cuda_ceiling: multiply-adds per second of a half precision matrix product on the GPU, the
+            ceiling of backends there; 0 without one.
     """
 
     timings: list[Timing]
@@ -65,6 +76,7 @@ class Bench:
     absent: dict[str, str]
     about: dict[str, Any]
     profile: dict[Mode, dict[str, float]] = field(default_factory=dict)
+    cuda_ceiling: float = 0.0
 
     def timing(self, backend: str, mode: Mode) -> Timing:
         """Return one timing.
@@ -91,6 +103,12 @@ class Bench:
         """1e9 operations a second of the matrix product."""
         return 2e-9 * self.ceiling
 
+    def share_of_ceiling(self, timing: Timing) -> float:
+        """Return operations a second over those of a matrix product on the same device."""
+        on_cuda = timing.backend.endswith("cuda") and self.cuda_ceiling
+        ceiling = self.cuda_ceiling if on_cuda else self.ceiling
+        return self.gigaflops(timing) / (2e-9 * ceiling)
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain data; ratios are to the slowest form, `EAGER`."""
         rows = []
@@ -101,15 +119,18 @@ class Bench:
                 "median_ms": round(timing.median, 3),
                 "p95_ms": round(timing.p95, 3),
                 "gflops": round(self.gigaflops(timing), 2),
-                "share_of_ceiling": round(self.gigaflops(timing) / self.ceiling_gigaflops, 4),
+                "share_of_ceiling": round(self.share_of_ceiling(timing), 4),
                 "rounds_ms": [round(value, 3) for value in timing.rounds],
             }
+            if timing.agreement is not None:
+                row["agreement"] = round(timing.agreement, 5)
             if EAGER in self.backends:
                 row["speed_up"] = round(self.timing(EAGER, timing.mode).median / timing.median, 3)
             rows.append(row)
         return {
             "about": self.about,
             "ceiling_gflops": round(self.ceiling_gigaflops, 2),
+            "cuda_ceiling_gflops": round(2e-9 * self.cuda_ceiling, 2),
             "multiply_adds": {mode.value: count for mode, count in self.multiply_adds.items()},
             "absent": self.absent,
             "timings": rows,
@@ -160,10 +181,11 @@ def run_bench(
         raise EngineError("; ".join(f"{device}: {why}" for device, why in absent.items()))
     if eager:
         runs[EAGER] = _eager(weights, optical, thermal)
-    timings = [Timing(name, mode) for mode in Mode for name in runs]
-    for timing in timings:
-        for _ in range(2):  # the first runs allocate
-            runs[timing.backend](timing.mode)
+    timings = [
+        Timing(name, mode, agreement=agreement)
+        for mode in Mode
+        for name, agreement in _warm_up(runs, mode).items()
+    ]
     ceiling = 0.0
     for done in range(rounds):
         ceiling = max(ceiling, measure_ceiling())
@@ -182,7 +204,17 @@ def run_bench(
         "threads": threads,
     }
     costs = profile_modes(weights, size, rounds, threads) if profile else {}
-    return Bench(timings, count_multiply_adds(weights, size), ceiling, absent, about, costs)
+    cuda_ceiling = measure_torch_ceiling() if "torch-cuda" in runs else 0.0
+    counts = count_multiply_adds(weights, size)
+    return Bench(timings, counts, ceiling, absent, about, costs, cuda_ceiling)
+
+
+def _warm_up(runs: dict[str, Run], mode: Mode) -> dict[str, float | None]:
+    """Run every backend twice, as the first runs allocate; return their agreement with `EAGER`."""
+    labels = {name: [run(mode)[0] for _ in range(2)][1] for name, run in runs.items()}
+    if EAGER not in labels:
+        return dict.fromkeys(labels)
+    return {name: float(np.mean(found == labels[EAGER])) for name, found in labels.items()}
 
 
 def example_input(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -237,6 +269,30 @@ def measure_ceiling(tries: int = 3) -> float:
     return float(_SIDE**3 / best)
 
 
+def measure_torch_ceiling(
+    device: str = "cuda", half: bool = True, side: int = 8192, tries: int = 8
+) -> float:
+    """Return the multiply-adds per second of a matrix product in torch, the best of some tries.
+
+    Args:
+        device: "cuda" or "cpu".
+        half: half precision instead of float32.
+        side: rows and columns of the matrices; small ones do not fill a large GPU.
+        tries: products, of which the fastest counts.
+    """
+    import torch
+
+    dtype = torch.float16 if half else torch.float32
+    left = torch.rand(side, side, dtype=dtype, device=device)
+    best = math.inf
+    for _ in range(tries):
+        start = time.perf_counter()
+        product = left @ left
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - start)
+    return float(side**3 / best)
+
+
 def _eager(weights: Path, optical: NDArray[np.uint8], thermal: NDArray[np.float32]) -> Run:
     import torch
 
@@ -246,7 +302,7 @@ def _eager(weights: Path, optical: NDArray[np.uint8], thermal: NDArray[np.float3
     network, _ = load_network(str(weights))
     size = thermal.shape[0], thermal.shape[1]
 
-    def run(mode: Mode) -> object:
+    def run(mode: Mode) -> LabelsAndConfidence:
         with torch.inference_mode():
             first = torch.from_numpy(optical).permute(2, 0, 1)[None].float() / 255
             # A view in the camera's order would make every convolution channels-last.

@@ -16,7 +16,8 @@ ABOUT = {"processor": "a CPU", "cores": 2, "python": "3.11", "numpy": "2.0", "co
 
 def timing(backend, mode, median, speed_up):
     return {"backend": backend, "mode": mode, "median_ms": median, "p95_ms": median + 1,
-            "gflops": 100.0, "share_of_ceiling": 0.5, "speed_up": speed_up}  # fmt: skip
+            "gflops": 100.0, "share_of_ceiling": 0.5, "speed_up": speed_up,
+            "agreement": 0.9987}  # fmt: skip
 
 
 BENCH = {
@@ -92,7 +93,7 @@ def test_nodes_are_compared_at_the_highest_rate_the_usual_one_holds():
 
 def test_the_table_of_the_network_names_costs_and_what_was_not_measured():
     text = show(BENCH)
-    assert "| torch-cpu | thermal only | 60.0 | 61.0 | 2.00 | 100.0 | 50 % |" in text
+    assert "| torch-cpu | thermal only | 60.0 | 61.0 | 2.00 | 100.0 | 50 % | 99.87 % |" in text
     assert "| fused | convolution 1x1 75 %, Resize 25 % |" in text
     assert "200 GFLOP/s" in text
     assert "fused 5.58" in text

@@ -8,7 +8,14 @@ from typer.testing import CliRunner
 from csknet_core.cli import app
 from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
-from csknet_core.runtime.bench import EAGER, Bench, Timing, count_multiply_adds, run_bench
+from csknet_core.runtime.bench import (
+    EAGER,
+    Bench,
+    Timing,
+    count_multiply_adds,
+    measure_torch_ceiling,
+    run_bench,
+)
 from csknet_core.runtime.machine import describe_machine
 from csknet_core.runtime.profile import cost_by_operator
 
@@ -32,6 +39,17 @@ def test_rates_count_a_multiply_add_as_two_operations(bench):
     assert row["share_of_ceiling"] == 0.25
 
 
+def test_backends_on_the_gpu_are_held_against_its_own_ceiling():
+    timings = [Timing("torch-cuda", Mode.FUSED, [1.0]), Timing("torch-cpu", Mode.FUSED, [10.0])]
+    bench = Bench(timings, {Mode.FUSED: 1_000_000_000}, 200e9, {}, {}, cuda_ceiling=100e12)
+    shares = [row["share_of_ceiling"] for row in bench.to_json()["timings"]]
+    assert shares == [0.01, 0.5]  # 1e12 of 100e12, 100e9 of 200e9
+
+
+def test_a_matrix_product_in_torch_has_a_rate():
+    assert measure_torch_ceiling("cpu", half=False, side=256, tries=3) > 1e8
+
+
 def test_a_backend_that_was_not_measured_has_no_timing(bench):
     with pytest.raises(KeyError):
         bench.timing("fast", Mode.THERMAL_ONLY)
@@ -51,6 +69,9 @@ def test_every_backend_is_measured_in_every_mode_or_named_as_absent(default_weig
     expected = {"onnx-cpu", "torch-cpu", EAGER} | ({"torch-cuda"} - set(bench.absent))
     assert measured == {(backend, mode) for backend in expected for mode in Mode}
     assert done == [(1, 2), (2, 2)]
+    agreement = {(t.backend, t.mode): t.agreement for t in bench.timings}
+    assert {agreement[EAGER, mode] for mode in Mode} == {1.0}
+    assert min(agreement.values()) > 0.98
     assert bench.ceiling > 1e9
 
 
