@@ -25,6 +25,8 @@ _CURES = {
     DropReason.BAD_IMAGE: "messages cannot be decoded; see the log for the reason",
     DropReason.NO_USABLE_MODALITY: "neither camera shows anything; check both",
     DropReason.ENGINE_ERROR: "inference fails; see the log for the reason",
+    DropReason.ENGINE_STUCK: "inference did not return and was given up; check the GPU and its "
+    "driver, or raise engine.stuck_after",
 }
 
 
@@ -119,6 +121,8 @@ def _judge(
     if not active:
         return DiagnosticStatus.OK, "not active"
     drops = Counter(status.reason for status in recent if not status.answered)
+    if drops[DropReason.ENGINE_STUCK.value]:
+        return DiagnosticStatus.ERROR, f"engine_stuck: {_CURES[DropReason.ENGINE_STUCK]}"
     if drops[DropReason.ENGINE_ERROR.value]:
         return DiagnosticStatus.ERROR, f"engine_error: {trouble or _CURES[DropReason.ENGINE_ERROR]}"
     if not recent:

@@ -153,6 +153,6 @@ def _to_text(value: object) -> str:
 
 
 def _level(status: FrameStatus) -> int:
-    if status.reason == DropReason.ENGINE_ERROR.value:
+    if status.reason in (DropReason.ENGINE_ERROR.value, DropReason.ENGINE_STUCK.value):
         return 2
     return 0 if status.answered and status.mode == Mode.FUSED.value else 1

@@ -24,6 +24,8 @@ class DropReason(str, Enum):
     BAD_IMAGE = "bad_image"
     NO_USABLE_MODALITY = "no_usable_modality"
     ENGINE_ERROR = "engine_error"
+    ENGINE_STUCK = "engine_stuck"
+    """Inference did not return in time and was given up."""
     INACTIVE = "inactive"
     """The node was deactivated while the frame was waiting."""
 

@@ -83,6 +83,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("thermal_transport", "raw", "Subscribe to thermal/image, or to "
               "thermal/image/compressed.", choices=_TRANSPORTS, live=False),
     Parameter("overlay_alpha", 0.55, "Opacity of the colours in the overlay.", 0.0, 1.0),
+    Parameter("engine.stuck_after", 10.0, "Inference that takes longer is given up and a fresh "
+              "engine opened, seconds.", 0.1, 600.0),
     Parameter("sync.slop", _SYNC.slop_ns / 1e9, "Largest stamp difference of a pair, seconds.",
               0.0, 0.9),
     Parameter("sync.max_wait", _SYNC.max_wait_ns / 1e9,
@@ -174,6 +176,7 @@ class NodeSettings:
     input_depth: int
     transports: dict[Modality, str]
     fallback_confidence_scale: float
+    stuck_after_ns: int
     navigation: NavigationSettings
 
     @property
@@ -253,6 +256,7 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
             Modality.THERMAL: get(str, "thermal_transport"),
         },
         get(float, "fallback_confidence_scale"),
+        nanoseconds("engine.stuck_after"),
         _navigation(get),
     )
 
@@ -392,6 +396,7 @@ def to_markdown() -> str:
 
 _GROUPS = {
     "": "The node",
+    "engine": "Engine",
     "sync": "Pairing",
     "thermal": "Range of thermal values",
     "registration": "Cameras that do not see the same pixels",

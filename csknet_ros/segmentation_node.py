@@ -160,10 +160,23 @@ class SegmentationNode(LifecycleNode):
         if self._sync is not None:
             self._sync.reset()
         if self._worker is not None:
-            left = self._worker.stop()
+            left = self._stop_worker(self._worker)
             if left is not None:
                 self._finish_dropped(left.frame, DropReason.INACTIVE)
             self._worker = None
+
+    def _stop_worker(self, worker: Worker[Any]) -> Job[Any] | None:
+        """Stop the worker, stuck or not; return the frame left unstarted, if any."""
+        try:
+            return worker.stop()
+        except TimeoutError as error:
+            self.get_logger().error(f"{error}; its thread is left to itself")
+            job = worker.give_up()
+            if job is not None:
+                # Freed by its own thread, if that ever returns.
+                self._segmenter = None
+                self._finish_dropped(job.frame, DropReason.ENGINE_STUCK)
+            return worker.stop()
 
     def _release(self) -> None:
         if self._segmenter is not None:
@@ -237,9 +250,10 @@ class SegmentationNode(LifecycleNode):
 
     def _answer(self, job: Job[Any]) -> None:
         segmenter, outputs, settings = self._segmenter, self._outputs, self._settings
-        assert segmenter is not None
         assert outputs is not None
         assert settings is not None
+        if segmenter is None:
+            raise EngineError("no fresh engine could be opened; restart the node")
         frame, started = job.frame, time.monotonic_ns()
         try:
             images = decode_frame(frame, self._on_problem)
@@ -251,13 +265,18 @@ class SegmentationNode(LifecycleNode):
                 optical_stamp_ns=frame.optical.stamp_ns if frame.optical else None,
                 thermal_stamp_ns=frame.thermal.stamp_ns if frame.thermal else None,
             )
-        except ImageError as error:
-            self._warn(f"frame dropped: {error}")
-            self._finish_dropped(frame, DropReason.BAD_IMAGE)
+        except (ImageError, NoUsableModalityError) as error:
+            if self._claim(job, segmenter):
+                self._warn(f"frame dropped: {error}")
+                bad = isinstance(error, ImageError)
+                reason = DropReason.BAD_IMAGE if bad else DropReason.NO_USABLE_MODALITY
+                self._finish_dropped(frame, reason)
             return
-        except NoUsableModalityError as error:
-            self._warn(f"frame dropped: {error}")
-            self._finish_dropped(frame, DropReason.NO_USABLE_MODALITY)
+        except Exception:
+            if self._claim(job, segmenter):
+                raise
+            return
+        if not self._claim(job, segmenter):
             return
         if answer.mode is not Mode.FUSED:
             answer = answer.with_confidence(settings.fallback_confidence_scale)
@@ -283,6 +302,22 @@ class SegmentationNode(LifecycleNode):
             total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
         )
         self._finish(header, status)
+
+    def _claim(self, job: Job[Any], segmenter: Segmenter) -> bool:
+        """Ask for the right to end a frame; an engine that was given up is freed."""
+        if self._worker is not None and self._worker.claim(job):
+            return True
+        segmenter.close()
+        return False
+
+    def _reopen(self) -> None:
+        """Open a fresh engine; the stuck one is freed by its own thread, if it ever returns."""
+        assert self._settings is not None
+        self._segmenter = None
+        try:
+            self._segmenter = self._open_segmenter(self._settings.segmenter)
+        except CsknetError as error:
+            self.get_logger().error(f"no fresh engine: {error}; restart the node")
 
     def _answer_header(self, frame: FrameSet[Any]) -> Any:
         """Return stamp and frame of the answer, which is on the thermal grid if there is one."""
@@ -331,7 +366,21 @@ class SegmentationNode(LifecycleNode):
     def _topic(self, name: str) -> str:
         return self.resolve_topic_name(name)
 
+    def _replace_stuck(self) -> None:
+        """Give up on inference that does not return, and go on with a fresh thread and engine."""
+        if self._worker is None or self._settings is None:
+            return
+        job = self._worker.replace_stuck(self._settings.stuck_after_ns, self._reopen)
+        if job is None:
+            return
+        self.get_logger().error(
+            f"inference did not return within {self._settings.stuck_after_ns * 1e-9:g} s "
+            "(engine.stuck_after); opening a fresh engine"
+        )
+        self._finish_dropped(job.frame, DropReason.ENGINE_STUCK)
+
     def _on_watchdog(self) -> None:
+        self._replace_stuck()
         active = self._inputs is not None
         engine = self._segmenter.name if self._segmenter is not None else "none"
         trouble = self._segmenter.trouble if self._segmenter is not None else ""

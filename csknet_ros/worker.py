@@ -50,12 +50,52 @@ class Worker(Generic[T]):
         self._mailbox: Job[T] | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._current: Job[T] | None = None
+        self._since_ns = 0
 
     def start(self) -> None:
         """Start the thread."""
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="csknet-worker", daemon=True)
-        self._thread.start()
+        self._launch(lambda: None)
+
+    def replace_stuck(self, after_ns: int, prepare: Callable[[], None]) -> Job[T] | None:
+        """Give up on work that has run for longer than `after_ns`; a fresh thread takes over.
+
+        Python cannot end a thread: the old one goes on until its work returns, and then ends
+        without a word, as `claim` refuses its frame.
+
+        Args:
+            after_ns: longest time for one frame, nanoseconds.
+            prepare: run by the fresh thread before its first frame.
+
+        Returns:
+            The frame given up, which the caller must account for, or None if nothing is stuck.
+        """
+        with self._wake:
+            job = self._current
+            if job is None or self._stopping or time.monotonic_ns() - self._since_ns <= after_ns:
+                return None
+            self._current = None
+            self._launch(prepare)
+        return job
+
+    def give_up(self) -> Job[T] | None:
+        """Leave a thread that did not stop to itself; return its frame, if it had one."""
+        with self._wake:
+            job, self._current = self._current, None
+            self._thread = None
+        return job
+
+    def claim(self, job: Job[T]) -> bool:
+        """Ask for the right to publish; False if the frame was given up meanwhile.
+
+        Frames that were claimed are never given up, so each frame has one end.
+        """
+        with self._wake:
+            if self._current is not job:
+                return False
+            self._current = None
+            return True
 
     def put(self, frame: FrameSet[T]) -> None:
         """Hand over a decided frame; never blocks on work in progress."""
@@ -88,7 +128,17 @@ class Worker(Generic[T]):
         left, self._mailbox = self._mailbox, None
         return left
 
-    def _run(self) -> None:
+    def _launch(self, prepare: Callable[[], None]) -> None:
+        self._thread = threading.Thread(
+            target=self._run, args=(prepare,), name="csknet-worker", daemon=True
+        )
+        self._thread.start()
+
+    def _replaced(self) -> bool:
+        return self._thread is not threading.current_thread()
+
+    def _run(self, prepare: Callable[[], None]) -> None:
+        prepare()
         while True:
             deadline = self._poll()
             job = self._take(deadline)
@@ -97,10 +147,18 @@ class Worker(Generic[T]):
                     self._mailbox = job
                 return
             if job is not None:
-                try:
-                    self._handle(job)
-                except Exception as error:
-                    self._fail(job, error)
+                self._work(job)
+            if self._replaced():
+                return
+
+    def _work(self, job: Job[T]) -> None:
+        try:
+            self._handle(job)
+        except Exception as error:
+            self.claim(job)
+            if not self._replaced():
+                self._fail(job, error)
+        self.claim(job)
 
     def _take(self, deadline_ns: int | None) -> Job[T] | None:
         """Return the mailbox's frame, or None when a deadline has come or a message came in."""
@@ -111,4 +169,6 @@ class Worker(Generic[T]):
                     wait = max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)
                 self._wake.wait(min(wait, _IDLE_S))
             job, self._mailbox = self._mailbox, None
+            if job is not None and not self._stopping:
+                self._current, self._since_ns = job, time.monotonic_ns()
             return job

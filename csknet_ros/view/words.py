@@ -33,6 +33,7 @@ REASONS: dict[str, str] = {
     DropReason.BAD_IMAGE.value: "the images cannot be decoded",
     DropReason.NO_USABLE_MODALITY.value: "neither camera can be trusted",
     DropReason.ENGINE_ERROR.value: "inference failed; see the node's log",
+    DropReason.ENGINE_STUCK.value: "inference did not return and was given up",
     DropReason.INACTIVE.value: "the node was deactivated",
 }
 

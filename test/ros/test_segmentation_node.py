@@ -1,6 +1,7 @@
 """The real node over real DDS, with a cheap engine."""
 
 import json
+import threading
 import time
 
 import cv2
@@ -167,6 +168,45 @@ def test_a_failing_engine_costs_one_frame_and_not_the_node():
         status = graph.send(1)
         assert (status.outcome, status.reason) == ("dropped", DropReason.ENGINE_ERROR.value)
         assert graph.send(2).answered
+
+
+class StickingEngine(ThresholdEngine):
+    """Its next frame does not return before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stick = False
+        self.letting_go = threading.Event()
+
+    def run(self, mode, optical, thermal):
+        if self.stick:
+            self.stick = False
+            assert self.letting_go.wait(60)
+        return super().run(mode, optical, thermal)
+
+
+def test_stuck_inference_costs_one_frame_and_its_late_answer_is_not_published():
+    engine = StickingEngine()
+    with Graph(engine, **{"engine.stuck_after": 0.3}) as graph:
+        assert graph.send(0).answered
+        engine.stick = True
+        status = graph.send(1)
+        assert (status.outcome, status.reason) == ("dropped", DropReason.ENGINE_STUCK.value)
+        assert graph.send(2).answered
+        wait_for(
+            lambda: any(
+                entry.message.startswith("engine_stuck") and entry.level == b"\x02"
+                for message in graph.diagnostics
+                for entry in message.status
+            )
+        )
+        assert not engine.closed
+        engine.letting_go.set()
+        wait_for(lambda: engine.closed)
+        assert graph.send(3).answered
+        wait_for(lambda: graph.stamp(3) in graph.label_maps)
+        assert sorted(graph.label_maps) == [graph.stamp(index) for index in (0, 2, 3)]
+        assert [stamp for stamp, _ in graph.statuses] == [graph.stamp(i) for i in range(4)]
 
 
 def test_a_late_subscriber_gets_the_class_table():

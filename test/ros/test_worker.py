@@ -99,3 +99,52 @@ def test_it_polls_at_the_deadline_it_was_told():
     assert min(call for call in calls if call >= deadline) - deadline < 5_000_000_000
     assert len([call for call in calls if call < deadline]) <= 5
     bench.worker.stop()
+
+
+def test_stuck_work_is_given_up_and_a_fresh_thread_goes_on():
+    bench = Bench()
+    prepared = threading.Event()
+    bench.worker.put(frame(-1))
+    assert bench.started.wait(10)
+    assert bench.worker.replace_stuck(3600 * 10**9, prepared.set) is None
+    job = bench.worker.replace_stuck(0, prepared.set)
+    assert job is not None
+    assert job.frame.stamp_ns == -1
+    assert not bench.worker.claim(job)
+    assert prepared.wait(10)
+    assert bench.worker.replace_stuck(0, prepared.set) is None
+    bench.release.set()
+    bench.worker.put(frame(2))
+    wait_for(lambda: bench.handled == [2])
+    wait_for(lambda: sum(t.name == "csknet-worker" for t in threading.enumerate()) == 1)
+    assert bench.failed == []
+    bench.worker.stop()
+
+
+def test_a_claimed_frame_is_never_given_up():
+    claimed, release = threading.Event(), threading.Event()
+
+    def handle(job) -> None:
+        assert worker.claim(job)
+        claimed.set()
+        assert release.wait(10)
+
+    worker = Worker(handle, lambda job: None, lambda job, error: None, lambda: None)
+    worker.start()
+    worker.put(frame(1))
+    assert claimed.wait(10)
+    assert worker.replace_stuck(0, lambda: None) is None
+    release.set()
+    worker.stop()
+
+
+def test_stuck_work_can_be_left_behind_when_stopping():
+    bench = Bench()
+    bench.worker.put(frame(1))
+    assert bench.started.wait(10)
+    bench.worker.put(frame(2))
+    with pytest.raises(TimeoutError):
+        bench.worker.stop(0.05)
+    assert bench.worker.give_up().frame.stamp_ns == 1
+    assert bench.worker.stop().frame.stamp_ns == 2
+    bench.release.set()
