@@ -14,6 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError
+from csknet_core.yaml_file import read_yaml
 
 IGNORE_ID = 255
 """Class id of pixels that carry no ground truth (and no answer)."""
@@ -135,7 +136,7 @@ class ClassTable:
             ConfigError: the file cannot be read or has another form.
         """
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            data = read_yaml(path)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"class table {path}: cannot be read ({error})") from error
         return cls.from_dict(data, str(path))

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from csknet_core.errors import ImageError
+from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Reason
 from csknet_ros.frames import FrameSet
 from csknet_ros.images import optical_from_message, thermal_from_message
@@ -30,13 +31,16 @@ class Decoded:
 
 
 def decode_frame(
-    frame: FrameSet[Any], on_problem: Callable[[Modality, ImageError], None]
+    frame: FrameSet[Any],
+    on_problem: Callable[[Modality, ImageError], None],
+    most_pixels: int = MAX_PIXELS,
 ) -> Decoded:
     """Decode the messages of a frame set.
 
     Args:
         frame: its data are `sensor_msgs/Image` or `CompressedImage` messages.
         on_problem: told of a message that cannot be used.
+        most_pixels: larger images are refused before anything is copied.
 
     Raises:
         ImageError: no image is left.
@@ -45,13 +49,13 @@ def decode_frame(
     absence, problem = frame.absence, None
     if frame.optical is not None:
         try:
-            optical = optical_from_message(frame.optical.data)
+            optical = optical_from_message(frame.optical.data, most_pixels)
         except ImageError as error:
             absence, problem = Reason.OPTICAL_INVALID, error
             on_problem(Modality.OPTICAL, error)
     if frame.thermal is not None:
         try:
-            thermal = thermal_from_message(frame.thermal.data)
+            thermal = thermal_from_message(frame.thermal.data, most_pixels)
         except ImageError as error:
             absence, problem = Reason.THERMAL_INVALID, error
             on_problem(Modality.THERMAL, error)

@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.errors import ImageError
+from csknet_core.image_header import MAX_PIXELS
 from csknet_ros.compressed import decode_compressed
-
-MAX_PIXELS = 64 * 1024 * 1024
-"""Images with more pixels are refused before anything is allocated for them."""
 
 
 class _Layout(NamedTuple):
@@ -54,17 +52,22 @@ _COLOR_CURE = "publish rgb8, bgr8, rgba8, bgra8 or mono8"
 _THERMAL_CURE = "publish mono8, mono16, 16UC1 or 32FC1"
 
 
-def optical_from_message(message: Any) -> NDArray[np.uint8]:
+def optical_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the image of a `sensor_msgs/Image` or `CompressedImage` as (H, W, 3) uint8 RGB.
 
     The array may be a read-only view of the message.
+
+    Args:
+        message: the message.
+        most_pixels: larger images are refused before anything is copied.
 
     Raises:
         ImageError: the message is truncated, empty, too large, or of an unusable encoding.
     """
     if _is_compressed(message):
-        image = decode_compressed(message, cv2.IMREAD_COLOR, MAX_PIXELS)
+        image = decode_compressed(message, cv2.IMREAD_COLOR, most_pixels)
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    check_pixels(message, most_pixels)
     encoding = message.encoding
     if encoding == "rgb8":
         return _view(message)
@@ -75,7 +78,7 @@ def optical_from_message(message: Any) -> NDArray[np.uint8]:
     return _convert_elsewhere(message)
 
 
-def thermal_from_message(message: Any) -> NDArray[Any]:
+def thermal_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray[Any]:
     """Return the image of a `sensor_msgs/Image` or `CompressedImage` as (H, W).
 
     It is uint8, uint16 or float32.
@@ -83,13 +86,18 @@ def thermal_from_message(message: Any) -> NDArray[Any]:
     Colour images whose channels are equal (a driver that shows grey as colour) are accepted. The
     array may be a read-only view of the message.
 
+    Args:
+        message: the message.
+        most_pixels: larger images are refused before anything is copied.
+
     Raises:
         ImageError: the message is truncated, empty, too large, or of an unusable encoding.
     """
     if _is_compressed(message):
         encoding = message.format
-        image = decode_compressed(message, cv2.IMREAD_UNCHANGED, MAX_PIXELS)
+        image = decode_compressed(message, cv2.IMREAD_UNCHANGED, most_pixels)
     else:
+        check_pixels(message, most_pixels)
         encoding = message.encoding
         if encoding not in _LAYOUTS:
             raise ImageError(f"encoding '{encoding}' is no thermal image; {_THERMAL_CURE}")
@@ -102,6 +110,19 @@ def thermal_from_message(message: Any) -> NDArray[Any]:
             f"encoding '{encoding}' holds false colours, not temperatures; {_THERMAL_CURE}"
         )
     return np.ascontiguousarray(first)
+
+
+def check_pixels(message: Any, most_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a `sensor_msgs/Image` that is empty or too large, by its header alone.
+
+    Raises:
+        ImageError: it has no pixels, or more than `most_pixels`.
+    """
+    height, width = message.height, message.width
+    if not height or not width:
+        raise ImageError(f"image is {width}x{height} pixels; the driver sent it empty")
+    if height * width > most_pixels:
+        raise ImageError(f"image is {width}x{height} pixels, more than {most_pixels} in all")
 
 
 def _is_compressed(message: Any) -> bool:
@@ -159,12 +180,9 @@ def _view(message: Any) -> NDArray[Any]:
     if step == row:
         pixels = flat[: height * row].view(dtype)
     else:
-        # The last row may come without its padding.
-        padded = flat
-        if flat.size < height * step:
-            padded = np.zeros(height * step, np.uint8)
-            padded[: flat.size] = flat
-        rows = padded[: height * step].reshape(height, step)[:, :row]
+        # The last row may come without its padding. Nothing is allocated by the step a message
+        # claims: one row with a step of 4 GB is a valid image.
+        rows = np.ndarray((height, row), np.uint8, flat, strides=(step, 1))
         pixels = np.ascontiguousarray(rows).reshape(-1).view(dtype)
     pixels = pixels.astype(layout.dtype, copy=False)
     shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
@@ -172,11 +190,8 @@ def _view(message: Any) -> NDArray[Any]:
 
 
 def _check_size(message: Any, row: int) -> None:
+    check_pixels(message)
     height, width, step = message.height, message.width, message.step
-    if not height or not width:
-        raise ImageError(f"image is {width}x{height} pixels; the driver sent it empty")
-    if height * width > MAX_PIXELS:
-        raise ImageError(f"image is {width}x{height} pixels, more than {MAX_PIXELS} in all")
     if step and step < row:
         raise ImageError(f"step is {step} bytes, but a row of {width} pixels needs {row}")
     needed = (height - 1) * (step or row) + row
@@ -189,10 +204,8 @@ def _check_size(message: Any, row: int) -> None:
 
 def _convert_elsewhere(message: Any) -> NDArray[np.uint8]:
     """Decode an encoding this file does not know with a library that does."""
-    if not message.height or not message.width or not len(message.data):
+    if not len(message.data):
         raise ImageError("image is empty; the driver sent no pixels")
-    if message.height * message.width > MAX_PIXELS:
-        raise ImageError(f"image is {message.width}x{message.height} pixels; too large")
     for convert in _converters():
         try:
             image = convert(message)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from csknet_core.errors import ConfigError
+from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends import DEVICES
 from csknet_core.runtime.ground import Mount, NavigationSettings
@@ -22,6 +23,7 @@ from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_core.yaml_file import read_yaml
 from csknet_ros.synchronizer import SyncSettings
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ PARAMETERS: tuple[Parameter, ...] = (
               choices=_TRANSPORTS, live=False),
     Parameter("thermal_transport", "raw", "Subscribe to thermal/image, or to "
               "thermal/image/compressed.", choices=_TRANSPORTS, live=False),
+    Parameter("max_image_pixels", MAX_PIXELS, "Camera images with more pixels are refused before "
+              "anything is copied.", 1, MAX_PIXELS),
     Parameter("overlay_alpha", 0.55, "Opacity of the colours in the overlay.", 0.0, 1.0),
     Parameter("engine.stuck_after", 10.0, "Inference that takes longer is given up and a fresh "
               "engine opened, seconds.", 0.1, 600.0),
@@ -178,6 +182,7 @@ class NodeSettings:
     fallback_confidence_scale: float
     stuck_after_ns: int
     navigation: NavigationSettings
+    max_image_pixels: int
 
     @property
     def registered(self) -> bool:
@@ -258,6 +263,7 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         get(float, "fallback_confidence_scale"),
         nanoseconds("engine.stuck_after"),
         _navigation(get),
+        get(int, "max_image_pixels"),
     )
 
 
@@ -284,7 +290,7 @@ def read_parameter_file(path: Path) -> dict[str, Value]:
             wrong type.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
         nodes = [entry["ros__parameters"] for entry in data.values()]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"parameter file {path}: cannot be read ({error})") from error

@@ -256,7 +256,7 @@ class SegmentationNode(LifecycleNode):
             raise EngineError("no fresh engine could be opened; restart the node")
         frame, started = job.frame, time.monotonic_ns()
         try:
-            images = decode_frame(frame, self._on_problem)
+            images = decode_frame(frame, self._on_problem, settings.max_image_pixels)
             decoded = time.monotonic_ns()
             answer = segmenter.segment(
                 images.optical,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import IGNORE_ID, ClassTable
-from csknet_core.errors import DataError
+from csknet_core.errors import DataError, ImageError
+from csknet_core.image_header import read_image
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,10 @@ def read_thermal(path: Path, channel: int = 0) -> NDArray[Any]:
 
 
 def _read(path: Path, flag: int) -> NDArray[Any]:
-    image = cv2.imread(str(path), flag)
+    try:
+        image = read_image(path, flag)
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
     if image is None:
         raise DataError(f"{path}: cannot be read as an image; it is damaged or missing")
     return image

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from csknet_core.classes import IGNORE_ID
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Modality, Mode
 from csknet_core.model.decoder import Decoder, SeparableConv
@@ -19,6 +20,9 @@ from csknet_core.model.norm import Routing, convert_batch_norm
 INPUT_MEAN = 0.498
 INPUT_STD = 0.502
 """Pixel values 0..1 are shifted and scaled as the ImageNet weights of the encoders expect."""
+
+MAX_WIDTH = 1024
+"""Most channels of a decoder's output."""
 
 STRIDE = 32
 """Network inputs must have sides that this divides."""
@@ -55,8 +59,11 @@ class ModelConfig:
             raise ConfigError(f"exchange {self.exchange}: give one kind for each of 5 stages")
         if self.fusion not in ("gsu", "gsu_joint", "sum"):
             raise ConfigError(f"fusion '{self.fusion}' is unknown; use gsu, gsu_joint or sum")
-        if self.num_classes < 2 or self.decoder_width < 1:
-            raise ConfigError("num_classes must be at least 2 and decoder_width at least 1")
+        # Upper bounds too: a weights file's settings are built before its tensors are compared.
+        if not 2 <= self.num_classes <= IGNORE_ID or not 1 <= self.decoder_width <= MAX_WIDTH:
+            raise ConfigError(
+                f"num_classes must be 2 to {IGNORE_ID} and decoder_width 1 to {MAX_WIDTH}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain data."""

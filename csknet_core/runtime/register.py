@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.runtime.overlay import thermal_to_rgb
 from csknet_core.runtime.registration import Homography, Registration, Size, map_grid, scaling
+from csknet_core.yaml_file import read_yaml
 
 _WORK_WIDTH = 320
 _BLURS = (5.0, 3.0, 1.5)  # coarse to fine
@@ -95,7 +96,7 @@ def estimate_from_points(path: Path) -> Estimate:
         ConfigError: the file cannot be read, or its points do not fix a homography.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
         points = np.array(data["points"], np.float64)
         sizes = [(int(data[k][0]), int(data[k][1])) for k in ("thermal_size", "optical_size")]
         if points.ndim != 3 or points.shape[1:] != (2, 2) or len(points) < 4:

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError, ImageError
+from csknet_core.yaml_file import read_yaml
 
 OUTSIDE = ("thermal", "unknown")
 _GRIDS_KEPT = 4
@@ -72,7 +73,7 @@ class Homography:
             ConfigError: the file cannot be read or is something else.
         """
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            data = read_yaml(path)
             thermal, optical = (_size(data[key]) for key in ("thermal_size", "optical_size"))
             return cls(np.array(data["thermal_to_optical"], np.float64), thermal, optical)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -13,6 +13,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.losses.contrast import ContrastSettings
 from csknet_core.losses.distillation import DistillationSettings
 from csknet_core.training.schedule import SCHEDULES
+from csknet_core.yaml_file import read_yaml
 
 SettingsT = TypeVar("SettingsT")
 
@@ -169,7 +170,7 @@ def load_recipe(path: str | Path) -> Recipe:
         ConfigError: the file cannot be read, or has an unknown key or a value of a wrong type.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"recipe {path}: cannot be read ({error})") from error
     return _build(Recipe, data, str(path))

@@ -24,6 +24,9 @@ METADATA_KEY = "csknet"
 DEFAULT_WEIGHTS = "csknet-lite0"
 SHIPPED = Path(__file__).parent
 MAX_BYTES = 1 << 30
+MAX_METADATA_BYTES = 1 << 20
+MAX_TENSORS = 10_000
+_DTYPES = frozenset({"F16", "F32", "BF16"})
 _CURE = "use a .safetensors file written by 'csknet train' or one that comes with csknet"
 
 
@@ -84,8 +87,6 @@ def find_weights(name_or_path: str = "") -> Path:
         )
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file; {_CURE}")
-    if path.stat().st_size > MAX_BYTES:
-        raise WeightsError(f"weights {path}: larger than {MAX_BYTES} bytes; {_CURE}")
     return path
 
 
@@ -93,15 +94,11 @@ def read_info(path: Path) -> WeightsInfo:
     """Read what a weights file says of itself, without its tensors.
 
     Raises:
-        WeightsError: not a safetensors file, damaged, or not written by csknet.
+        WeightsError: not a safetensors file, damaged, beyond the limits, other than its recorded
+            SHA-256, or not written by csknet.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"weights {path}: damaged or not safetensors ({error}); {_CURE}"
-        ) from error
+    check_file(path)
+    metadata = _read_metadata(path)
     try:
         document = json.loads(metadata[METADATA_KEY])
         if document["format"] != FORMAT:
@@ -114,8 +111,65 @@ def read_info(path: Path) -> WeightsInfo:
         if model.get("num_classes") != len(classes):
             raise ValueError("the network and the class table differ in their number of classes")
         return WeightsInfo(path, model, classes, temperature, dict(document["card"]))
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        AttributeError,
+        ConfigError,
+    ) as error:
         raise WeightsError(f"weights {path}: not written by csknet ({error}); {_CURE}") from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file whose header is within the limits."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            if len(names) > MAX_TENSORS:
+                raise WeightsError(f"weights {path}: more than {MAX_TENSORS} tensors; {_CURE}")
+            for name in names:
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in _DTYPES:
+                    raise WeightsError(f"weights {path}: tensor '{name}' is {dtype}; {_CURE}")
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"weights {path}: damaged or not safetensors ({error}); {_CURE}"
+        ) from error
+    if len(metadata.get(METADATA_KEY, "")) > MAX_METADATA_BYTES:
+        raise WeightsError(f"weights {path}: metadata beyond {MAX_METADATA_BYTES} bytes; {_CURE}")
+    return metadata
+
+
+def check_file(path: Path) -> None:
+    """Check the size of a weights file, and its SHA-256 if one is recorded.
+
+    The record is `NAME.safetensors.sha256` beside the file, as `sha256sum` writes it.
+
+    Raises:
+        WeightsError: the file is too large or not the one that was recorded, or either cannot be
+            read.
+    """
+    record = path.with_name(f"{path.name}.sha256")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise WeightsError(f"weights {path}: larger than {MAX_BYTES} bytes; {_CURE}")
+        if not record.is_file():
+            return
+        with record.open(encoding="ascii") as file:
+            words = file.read(4096).split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(
+            f"weights {path} or {record.name}: cannot be read ({error}); {_CURE}"
+        ) from error
+    if not words or words[0].lower() != file_digest(path):
+        raise WeightsError(
+            f"weights {path}: not the file whose SHA-256 is in {record.name}; fetch it again, or "
+            "record the new file with sha256sum"
+        )
 
 
 def check_class_table(info: WeightsInfo, wanted: ClassTable) -> None:

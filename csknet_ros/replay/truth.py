@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import DataError, ImageError
+from csknet_core.image_header import read_image
 from csknet_ros.images import labels_from_message
 
 _MOST_WAITING = 128
@@ -84,7 +85,11 @@ class Truth:
         for stamp in stamps:
             path = self._folder / f"{stamp}.png"
             if path.is_file():
-                image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+                try:
+                    image = read_image(path, cv2.IMREAD_UNCHANGED)
+                except ImageError as error:
+                    self._on_problem("label map damaged", f"{path}: {error}")
+                    return
                 if image is None or image.ndim != 2 or image.dtype != np.uint8:
                     self._on_problem("label map damaged", f"{path}: not a grey 8-bit image")
                 else:

@@ -10,6 +10,7 @@ import yaml
 
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Mode
+from csknet_core.yaml_file import read_yaml
 from csknet_ros.tools.faults import Faults
 
 
@@ -79,7 +80,7 @@ def load_script(path: Path) -> Script:
         ConfigError: the file cannot be read or has another form.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
         phases = tuple(_phase(entry) for entry in data["phases"])
         height, width = data.get("size", (480, 640))
         if not phases:

@@ -189,3 +189,16 @@ def test_an_input_size_the_network_cannot_take_fails_configure(graph, capfd, def
     assert result == TransitionCallbackReturn.FAILURE
     assert "multiples of 32" in capfd.readouterr().err
     node.destroy_node()
+
+
+def test_images_beyond_the_limit_are_refused_and_counted():
+    rows, columns = SIZE
+    with Graph(max_image_pixels=rows * columns) as graph:
+        assert graph.send(0).mode == "fused"
+        graph.publish_rgb(1, np.zeros((rows + 1, columns, 3), np.uint8))
+        graph.publish_thermal(1)
+        status = graph.status_at(1)
+        assert (status.mode, status.reason) == ("thermal_only", Reason.OPTICAL_INVALID.value)
+        graph.publish_thermal(2, np.zeros((rows + 1, columns), np.uint16))
+        assert graph.status_at(2).reason == DropReason.BAD_IMAGE.value
+        assert graph.send(3).mode == "fused"

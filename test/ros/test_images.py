@@ -1,4 +1,6 @@
 import sys
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,3 +141,44 @@ def test_an_array_that_is_not_its_encoding_is_refused(image, encoding):
 
 def test_strided_arrays_are_sent_whole():
     assert np.array_equal(thermal_from_message(message(GREY16[:, ::2], "mono16")), GREY16[:, ::2])
+
+
+def test_a_step_of_gigabytes_allocates_nothing():
+    built = message(GREY16[:1], "mono16", step=2**32 - 2)
+    tracemalloc.start()
+    try:
+        got = thermal_from_message(built)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(got, GREY16[:1])
+
+
+class Untouchable:
+    """A message body that must not be looked into."""
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getattr__(self, name: str) -> None:
+        raise AssertionError(name)
+
+    __iter__ = __getitem__ = __bytes__ = __buffer__ = __getattr__
+
+
+@pytest.mark.parametrize("decode", [optical_from_message, thermal_from_message])
+def test_images_beyond_the_limit_are_refused_before_their_data_is_touched(decode):
+    for encoding in ("mono8", "rgb8", "yuv422", "bayer_rggb8"):
+        raw = SimpleNamespace(
+            encoding=encoding, height=100, width=101, step=0, is_bigendian=0, data=Untouchable()
+        )
+        with pytest.raises(ImageError, match="101x100 pixels, more than 10000"):
+            decode(raw, 10_000)
+    packed = SimpleNamespace(format="png", data=Untouchable())
+    with pytest.raises(ImageError, match="too many for 10000 pixels"):
+        decode(packed, 10_000)
+
+
+def test_an_image_exactly_at_the_limit_is_taken():
+    assert optical_from_message(message(RGB, "rgb8"), 60).shape == (6, 10, 3)
+    assert thermal_from_message(message(GREY8, "mono8"), 60).shape == (6, 10)

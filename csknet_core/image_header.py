@@ -1,0 +1,118 @@
+"""Encoded images whose height and width are read from their header before they are decoded."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from csknet_core.errors import ImageError
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""Images with more pixels are refused before anything is allocated for them."""
+
+MAX_FILE_BYTES = 1 << 28
+"""Larger image files are refused before they are read."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
+# Start-of-frame markers; C4, C8 and CC of that range are none.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+def encoded_size(data: bytes) -> tuple[int, int]:
+    """Return height and width from the header of a JPEG or PNG.
+
+    Raises:
+        ImageError: the data is something else, or has no whole header.
+    """
+    try:
+        if data.startswith(_PNG):
+            return _png_size(data)
+        if data.startswith(_JPEG):
+            return _jpeg_size(data)
+    except (struct.error, IndexError) as error:
+        raise ImageError(f"data is cut short: {len(data)} bytes, no whole header") from error
+    raise ImageError(
+        f"data starts with {data[:4].hex() or 'nothing'}; "
+        "publish JPEG or PNG (image_transport's 'compressed')"
+    )
+
+
+def read_image(path: Path, flag: int) -> NDArray[np.uint8] | None:
+    """Read an image file as `cv2.imread` does, but refuse a huge one before it is decoded.
+
+    Args:
+        path: the file.
+        flag: of `cv2.imdecode`.
+
+    Returns:
+        The image, or None for a file that is missing or damaged.
+
+    Raises:
+        ImageError: it has more than `MAX_PIXELS` pixels or `MAX_FILE_BYTES` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError:
+        return None
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"file has more than {MAX_FILE_BYTES} bytes")
+    if not data:
+        return None
+    height, width = encoded_size(data) if data.startswith((_PNG, _JPEG)) else _other_size(data)
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"image is {width}x{height} pixels, more than {MAX_PIXELS} in all")
+    if not height * width:
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    return None if image is None else np.asarray(image)
+
+
+def _other_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of a BMP or TIFF; 0, 0 for what is no image."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImageError("neither PNG nor JPEG; other formats need: pip install pillow") from error
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise ImageError(str(error)) from error
+    except (OSError, ValueError, SyntaxError):
+        return 0, 0
+    return height, width
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    # A size read at this place of any other chunk is not the one that the decoder allocates.
+    if len(data) >= 24 and data[12:16] != b"IHDR":
+        raise ImageError("the PNG is damaged: it does not start with its header")
+    width, height = struct.unpack(">II", data[16:24])
+    return height, width
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walk over the segments up to the start of frame, which has the size."""
+    at = 2
+    while True:
+        if data[at] != 0xFF:
+            raise ImageError("the JPEG is damaged: a segment does not start with its marker")
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in _JPEG_BARE:
+            at += 2
+        elif marker in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return height, width
+        else:
+            (length,) = struct.unpack(">H", data[at + 2 : at + 4])
+            at += 2 + max(2, length)

@@ -1,0 +1,74 @@
+"""The SROS2 policy allows the node exactly what it does."""
+
+from xml.etree import ElementTree
+
+import pytest
+import rclpy
+from rclpy.parameter import Parameter
+from support.engines import ThresholdEngine, threshold_segmenter
+from support.graph import next_domain
+
+from csknet_ros.segmentation_node import SegmentationNode
+
+NAME, SPACE = "csknet", "/"
+
+
+def allowed(repository, kind: str, action: str) -> set[str]:
+    """Full names in the policy, such as ("topic", "publish")."""
+    root = ElementTree.parse(repository / "config" / "sros2_policy.xml").getroot()
+    (profile,) = root.iter("profile")
+    assert (profile.get("ns"), profile.get("node")) == (SPACE, NAME)
+    names = [
+        entry.text or ""
+        for group in profile.findall(f"{kind}s")
+        if group.get(action) == "ALLOW"
+        for entry in group.findall(kind)
+    ]
+    assert len(names) == len(set(names))
+    return {f"/{NAME}{n[1:]}" if n.startswith("~") else f"/{n}" for n in names}
+
+
+@pytest.fixture(scope="module")
+def used() -> dict[str, set[str]]:
+    """What the real node uses, with every optional output on, under each transport."""
+    used: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next_domain())
+    try:
+        for transport in ("raw", "compressed"):
+            values = {
+                "navigation.frame": "base_link",
+                "rgb_transport": transport,
+                "thermal_transport": transport,
+                "use_sim_time": True,
+            }
+            node = SegmentationNode(
+                threshold_segmenter(ThresholdEngine()),
+                context=context,
+                parameter_overrides=[Parameter(k, value=v) for k, v in values.items()],
+            )
+            node.autostart()
+            for action, names in (
+                ("publish", node.get_publisher_names_and_types_by_node(NAME, SPACE)),
+                ("subscribe", node.get_subscriber_names_and_types_by_node(NAME, SPACE)),
+                ("reply", node.get_service_names_and_types_by_node(NAME, SPACE)),
+            ):
+                used[action] |= {name for name, _ in names}
+            assert not node.get_client_names_and_types_by_node(NAME, SPACE)
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)
+    return used
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"), [("topic", "publish"), ("topic", "subscribe"), ("service", "reply")]
+)
+def test_the_policy_allows_exactly_what_the_node_uses(repository, used, kind, action):
+    assert allowed(repository, kind, action) == used[action]
+
+
+def test_the_policy_allows_no_wildcards_and_calls_no_services(repository):
+    text = (repository / "config" / "sros2_policy.xml").read_text(encoding="utf-8")
+    assert "*" not in text
+    assert "request=" not in text
