@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,9 +18,11 @@ from csknet_core.cli import app, console
 from csknet_core.errors import ConfigError
 from csknet_ros.replay.compare import Comparison, compare
 from csknet_ros.replay.faults import FAULTS, parse_fault
-from csknet_ros.replay.reader import Topics
-from csknet_ros.replay.replay import Job, Run
+from csknet_ros.replay.messages import Topics
 from csknet_ros.replay.result import BagResult, summarize
+
+if TYPE_CHECKING:
+    from csknet_ros.replay.replay import Job, Run
 
 REPORT, TIMING, PAGE = "report.json", "timing.json", "report.html"
 
@@ -51,6 +54,7 @@ def replay_command(
     scheduler: Annotated[str, typer.Option(help="Dask scheduler to spread the bags with.")] = "",
 ) -> None:
     """Answer recorded bags as the live node would, and report how good the answers are."""
+    _check_packages()
     from csknet_ros.replay.page import write_page
     from csknet_ros.replay.workers import run_jobs
 
@@ -88,6 +92,7 @@ def make_bag(
     compress: Annotated[bool, typer.Option(help="With zstd.")] = False,
 ) -> None:
     """Write a labelled bag, of a rendered drive or of a folder of pairs (RGB lost for a third)."""
+    _check_packages()
     from csknet_ros.replay.make_bag import make_bag as write
     from csknet_ros.tools.files import config_folder
     from csknet_ros.tools.script import load_script, real_pairs_script
@@ -129,6 +134,7 @@ def _runs(weights: list[str], params: list[Path], faults: list[str], device: str
     """Return one run for every weights and every parameter file, and each with faults, too."""
     from csknet_core.weights.files import find_weights, read_info
     from csknet_ros.parameters import build_settings, read_parameter_file
+    from csknet_ros.replay.replay import Run
 
     parsed = tuple(parse_fault(text) for text in faults)
     runs = []
@@ -161,6 +167,8 @@ def _runs(weights: list[str], params: list[Path], faults: list[str], device: str
 def _jobs(
     bags: list[Path], runs: list[Run], topics: Topics, labels: Path | None, write_bag: Path | None
 ) -> list[Job]:
+    from csknet_ros.replay.replay import Job
+
     if len({bag.name for bag in bags}) < len(bags):
         raise ConfigError("two bags have the same name; rename one, the report tells them by name")
     jobs = [Job(run, bag, topics, labels) for run in runs for bag in bags]
@@ -237,6 +245,13 @@ def _print(results: list[BagResult], compared: list[Comparison]) -> None:
             f"{one.run} against {one.reference}: {100 * one.difference:+.1f} points "
             f"({100 * one.low:+.1f} to {100 * one.high:+.1f} with 95 % confidence)"
         )
+
+
+def _check_packages() -> None:
+    """Say what to install; the other commands do without these packages."""
+    missing = [name for name in ("rosbags", "jinja2") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"bags need packages: pip install {' '.join(missing)} rosbags-image")
 
 
 def _check_folder(out: Path) -> None:

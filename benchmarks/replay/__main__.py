@@ -26,7 +26,8 @@ from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
 from csknet_ros.frame_status import decode
 from csknet_ros.images import optical_from_message, thermal_from_message
 from csknet_ros.replay.make_bag import make_bag
-from csknet_ros.replay.reader import BagReader, Topics
+from csknet_ros.replay.messages import Topics
+from csknet_ros.replay.reader import BagReader
 from csknet_ros.replay.replay import Job, Run, replay
 from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.files import config_folder

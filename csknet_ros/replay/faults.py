@@ -11,7 +11,7 @@ import numpy as np
 
 from csknet_core.errors import ConfigError, ImageError
 from csknet_ros.images import optical_from_message
-from csknet_ros.replay.reader import RGB, THERMAL, BagMessage
+from csknet_ros.replay.messages import RGB, THERMAL, BagMessage
 
 _SECOND_NS = 1_000_000_000
 _MS_NS = 1_000_000

@@ -27,8 +27,8 @@ from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import labels_from_message
+from csknet_ros.replay.messages import Skipped
 from csknet_ros.replay.page import write_page
-from csknet_ros.replay.reader import Skipped
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.result import BagResult, Frame, summarize
 from csknet_ros.replay.truth import Truth

@@ -21,8 +21,9 @@ from csknet_ros.decoding import Decoded, decode_frame
 from csknet_ros.frame_status import FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet, Stamped
 from csknet_ros.replay.faults import Fault, FaultyMessages
+from csknet_ros.replay.messages import LABELS, PHASE, RGB, BagMessage, Topics
 from csknet_ros.replay.pictures import Gallery
-from csknet_ros.replay.reader import LABELS, PHASE, RGB, BagMessage, BagReader, Topics
+from csknet_ros.replay.reader import BagReader
 from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth
 from csknet_ros.synchronizer import PairOrAlone, SyncSettings

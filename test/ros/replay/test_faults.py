@@ -7,7 +7,7 @@ import pytest
 
 from csknet_core.errors import ConfigError
 from csknet_ros.replay.faults import Fault, FaultyMessages, parse_fault
-from csknet_ros.replay.reader import LABELS, RGB, THERMAL, BagMessage
+from csknet_ros.replay.messages import LABELS, RGB, THERMAL, BagMessage
 
 MS = 1_000_000
 

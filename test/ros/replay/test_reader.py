@@ -9,7 +9,8 @@ from rosbags.typesys import Stores, get_typestore
 from support.bags import PERIOD_NS, START_NS, scene, write_bag
 
 from csknet_core.errors import DataError
-from csknet_ros.replay.reader import IMAGE_TYPES, TEXT_TYPE, BagReader, Topics, find_topics
+from csknet_ros.replay.messages import Topics
+from csknet_ros.replay.reader import IMAGE_TYPES, TEXT_TYPE, BagReader, find_topics
 
 RAW, COMPRESSED = IMAGE_TYPES
 

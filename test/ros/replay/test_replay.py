@@ -13,7 +13,7 @@ from support.engines import PERSON, ThresholdEngine, threshold_segmenter
 from csknet_core.errors import DataError
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_ros.replay.faults import Fault
-from csknet_ros.replay.reader import Topics
+from csknet_ros.replay.messages import Topics
 from csknet_ros.replay.replay import Job, Run, replay
 from csknet_ros.synchronizer import SyncSettings
 

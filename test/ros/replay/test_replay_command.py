@@ -1,6 +1,8 @@
 """`csknet replay` and `csknet make-bag` as a user calls them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from support.bags import write_bag
@@ -113,3 +115,18 @@ def test_a_bag_of_real_pairs_scores_as_csknet_eval_does(tmp_path, mfnet, default
         expected[frame["mode"]].update(labels, pair.labels)
     for mode, matrix in expected.items():
         assert found["modes"][mode]["miou"] == pytest.approx(matrix.miou(), abs=1e-6)
+
+
+def test_the_other_commands_do_without_the_packages_bags_need():
+    code = (
+        "import sys, importlib.abc\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] in ('rosbags', 'jinja2', 'matplotlib', 'rclpy'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import csknet_ros.cli\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
