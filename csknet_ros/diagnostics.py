@@ -21,6 +21,7 @@ _CURES = {
     DropReason.ZERO_STAMP: "the camera driver must fill header.stamp",
     DropReason.DUPLICATE_STAMP: "two publishers on one topic, or a driver that repeats stamps",
     DropReason.OUT_OF_ORDER: "stamps run backwards; check the driver's clock",
+    DropReason.PAUSED: "inference is paused; call ~/enable with data: true",
     DropReason.SUPERSEDED: "frames come faster than inference; lower the rate or the input size",
     DropReason.BAD_IMAGE: "messages cannot be decoded; see the log for the reason",
     DropReason.NO_USABLE_MODALITY: "neither camera shows anything; check both",

@@ -26,6 +26,8 @@ class DropReason(str, Enum):
     ENGINE_ERROR = "engine_error"
     ENGINE_STUCK = "engine_stuck"
     """Inference did not return in time and was given up."""
+    PAUSED = "paused"
+    """Inference was paused by `~/enable`."""
     INACTIVE = "inactive"
     """The node was deactivated while the frame was waiting."""
 

@@ -24,6 +24,7 @@ from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.yaml_file import read_yaml
+from csknet_ros.bundle import BundleSettings
 from csknet_ros.synchronizer import SyncSettings
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Parameter:
 _SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
 _REGISTRATION = RegistrationSettings()
 _MOUNT, _NAVIGATION = Mount(), NavigationSettings()
+_BUNDLE = BundleSettings()
 _TRANSPORTS = ("raw", "compressed")
 _MODES = ("", *(mode.value for mode in Mode))
 
@@ -164,6 +166,10 @@ PARAMETERS: tuple[Parameter, ...] = (
               0, 1000),
     Parameter("policy.hold", _POLICY.hold,
               "Frames in a row that must agree before the verdict on a camera changes.", 1, 1000),
+    Parameter("capture.directory", _BUNDLE.directory, "Where ~/capture writes debug bundles: an "
+              "absolute path, or one that starts with ~/.", live=False),
+    Parameter("capture.frames", _BUNDLE.frames, "Frames remembered for a debug bundle; 0 keeps no "
+              "images.", 0, 100, live=False),
 )  # fmt: skip
 
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -182,6 +188,7 @@ class NodeSettings:
     fallback_confidence_scale: float
     stuck_after_ns: int
     navigation: NavigationSettings
+    bundle: BundleSettings
     max_image_pixels: int
 
     @property
@@ -263,6 +270,7 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         get(float, "fallback_confidence_scale"),
         nanoseconds("engine.stuck_after"),
         _navigation(get),
+        BundleSettings(get(str, "capture.directory"), get(int, "capture.frames")),
         get(int, "max_image_pixels"),
     )
 
@@ -408,6 +416,7 @@ _GROUPS = {
     "registration": "Cameras that do not see the same pixels",
     "navigation": "Outputs for a costmap",
     "policy": "When a camera is not used",
+    "capture": "Debug bundles",
 }
 
 

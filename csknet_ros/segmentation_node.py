@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -22,6 +23,7 @@ from std_msgs.msg import Header
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
+from csknet_ros.bundle import Recorder, write_bundle
 from csknet_ros.decoding import decode_frame
 from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
@@ -30,6 +32,7 @@ from csknet_ros.inputs import Inputs
 from csknet_ros.navigation import NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
+from csknet_ros.services import Services
 from csknet_ros.synchronizer import PairOrAlone
 from csknet_ros.worker import Job, Worker
 
@@ -67,12 +70,15 @@ class SegmentationNode(LifecycleNode):
         self._sync: PairOrAlone[Any] | None = None
         self._worker: Worker[Any] | None = None
         self._statistics = Statistics()
+        self._recorder = Recorder()
+        self._paused = self._resumed = False
         self._thermal_frame_id = ""
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._operator = Services(self, self._capture, self._enable)
         # Watchdogs count real seconds, also under a paused simulation clock.
         self.create_timer(1.0, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -89,6 +95,7 @@ class SegmentationNode(LifecycleNode):
         """Load the weights and open the outputs."""
         try:
             self._settings = build_settings(self._values())
+            self._recorder = Recorder(self._settings.bundle.frames)
             started = time.monotonic()
             self._segmenter = self._open_segmenter(self._settings.segmenter)
             self._outputs = Outputs(self, self._segmenter.classes)
@@ -223,6 +230,28 @@ class SegmentationNode(LifecycleNode):
             if self._segmenter.registration is not None:
                 self._segmenter.registration.outside = settings.segmenter.registration.outside
 
+    # Services
+
+    def _capture(self) -> Path:
+        values, segmenter = self._values(), self._segmenter
+        settings = self._settings or build_settings(values)
+        state = {
+            "engine": segmenter.name if segmenter is not None else "none",
+            "trouble": segmenter.trouble if segmenter is not None else "",
+            "active": self._inputs is not None,
+            "paused": self._paused,
+        }
+        classes = segmenter.classes if segmenter is not None else None
+        return write_bundle(settings.bundle, self._recorder, values, state, classes)
+
+    def _enable(self, wanted: bool) -> str:
+        """Pause or resume inference; holds through all transitions until the next call."""
+        self._resumed = self._resumed or (wanted and self._paused)
+        self._paused = not wanted
+        text = "inference runs" if wanted else "inference is paused"
+        self.get_logger().info(text)
+        return text
+
     # Frames: executor thread
 
     def _on_image(self, modality: Modality, message: Any) -> None:
@@ -232,6 +261,9 @@ class SegmentationNode(LifecycleNode):
             self._worker.nudge()
 
     def _on_frame(self, frame: FrameSet[Any]) -> None:
+        if self._paused:
+            self._finish_dropped(frame, DropReason.PAUSED)
+            return
         if self._worker is not None:
             self._worker.put(frame)
 
@@ -258,6 +290,11 @@ class SegmentationNode(LifecycleNode):
         try:
             images = decode_frame(frame, self._on_problem, settings.max_image_pixels)
             decoded = time.monotonic_ns()
+            shot = self._recorder.decoded(frame.stamp_ns, images)
+            if self._resumed:
+                # The range and the verdicts of before the pause are old.
+                self._resumed = False
+                segmenter.reset()
             answer = segmenter.segment(
                 images.optical,
                 images.thermal,
@@ -280,6 +317,7 @@ class SegmentationNode(LifecycleNode):
             return
         if answer.mode is not Mode.FUSED:
             answer = answer.with_confidence(settings.fallback_confidence_scale)
+        shot.answer = answer
         header = self._answer_header(frame)
         background = None
         if outputs.overlay_wanted:
@@ -357,6 +395,8 @@ class SegmentationNode(LifecycleNode):
 
     def _finish(self, header: Any, status: FrameStatus) -> None:
         self._statistics.add(status)
+        stamp = header.stamp
+        self._recorder.decided(stamp.sec * 1_000_000_000 + stamp.nanosec, status)
         if self._outputs is not None:
             self._outputs.publish_status(header, status)
 

@@ -34,6 +34,7 @@ REASONS: dict[str, str] = {
     DropReason.NO_USABLE_MODALITY.value: "neither camera can be trusted",
     DropReason.ENGINE_ERROR.value: "inference failed; see the node's log",
     DropReason.ENGINE_STUCK.value: "inference did not return and was given up",
+    DropReason.PAUSED.value: "inference is paused (~/enable)",
     DropReason.INACTIVE.value: "the node was deactivated",
 }
 

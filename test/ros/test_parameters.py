@@ -45,6 +45,7 @@ def test_every_parameter_reaches_the_settings():
         if isinstance(default, str):
             other = parameter.choices[-1] if parameter.choices else "other"
             other = "fixed" if parameter.name == "thermal.mode" else other
+            other = "/other" if parameter.name == "capture.directory" else other
         else:
             other = type(default)(default * 1.01 + 1) if default >= 1 else default + 0.01
             other = type(default)(other)
