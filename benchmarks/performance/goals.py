@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.tables import table, yes
 
+CPU = ("onnx-cpu", "onnx-int8", "torch-cpu")
+
 HELD = 0.99
 """A node holds a rate when it answers this share of the frames."""
 
@@ -24,7 +26,7 @@ Goal = tuple[str, str, str, bool]
 
 
 def _bench_goals(data: dict[str, Any]) -> Iterable[Goal]:
-    cpu = [row for row in data["timings"] if row["backend"] in ("onnx-cpu", "torch-cpu")]
+    cpu = [row for row in data["timings"] if row["backend"] in CPU]
     fused = min((r for r in cpu if r["mode"] == "fused"), key=lambda r: r["median_ms"])
     if "speed_up" in fused:
         value = fused["speed_up"]
