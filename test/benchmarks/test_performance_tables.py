@@ -65,6 +65,7 @@ def goals():
 def test_ratios_are_those_of_the_fastest_float_backend():
     found = goals()
     assert found["fused, onnx-cpu, over eager torch"] == ("4.00x", "yes")
+    assert found["fused, onnx-int8, over eager torch"] == ("32.00x", "yes")
     assert found["thermal only over fused, time"] == ("0.60", "no")
 
 
