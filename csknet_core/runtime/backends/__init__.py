@@ -10,7 +10,8 @@ from csknet_core.errors import ConfigError, EngineError
 from csknet_core.runtime.backends.base import Engine
 
 DEVICES = (
-    "auto", "cpu", "cuda", "onnx-cpu", "onnx-int8", "onnx-cuda", "torch-cpu", "torch-cuda",
+    "auto", "cpu", "cuda", "onnx-cpu", "onnx-int8", "onnx-cuda", "onnx-tensorrt", "torch-cpu",
+    "torch-cuda",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "int8": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
 }
 
 
@@ -29,7 +30,7 @@ class OnnxEngine:
     Args:
         weights: the weights file.
         size: height and width of the network input.
-        device: "cpu", "int8" (eight-bit convolutions on the CPU) or "cuda".
+        device: "cpu", "int8" (eight-bit convolutions on the CPU), "cuda" or "tensorrt".
         threads: threads per frame; 0 lets ONNX Runtime choose.
 
     Raises:
@@ -41,6 +42,8 @@ class OnnxEngine:
         self, weights: Path, size: tuple[int, int], device: str = "cpu", threads: int = 0
     ) -> None:
         self._provider = _PROVIDERS[device]
+        # What TensorRT does not know runs on CUDA.
+        self._providers = [self._provider] + [_PROVIDERS["cuda"]] * (device == "tensorrt")
         if self._provider not in onnxruntime.get_available_providers():
             raise EngineError(
                 f"ONNX Runtime has no {self._provider} here; use device:=cpu or install "
@@ -98,7 +101,7 @@ class OnnxEngine:
             path = ensure_onnx(self._weights, mode, self._size, self._device == "int8")
             try:
                 self._sessions[mode] = onnxruntime.InferenceSession(
-                    str(path), options, providers=[self._provider]
+                    str(path), options, providers=self._providers
                 )
             except Exception as error:
                 raise EngineError(

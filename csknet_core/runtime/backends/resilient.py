@@ -16,6 +16,7 @@ from csknet_core.runtime.backends import open_engine
 from csknet_core.runtime.backends.base import Engine, LabelsAndConfidence
 
 NEXT = {
+    "onnx-tensorrt": "torch-cuda",
     "torch-cuda": "onnx-cpu",
     "onnx-cuda": "onnx-cpu",
     "onnx-int8": "onnx-cpu",

@@ -8,7 +8,8 @@ import pytest
 from csknet_core.classes import MFNET
 from csknet_core.errors import ConfigError, EngineError
 from csknet_core.modality import Mode
-from csknet_core.runtime.backends.resilient import ResilientEngine
+from csknet_core.runtime.backends import DEVICES
+from csknet_core.runtime.backends.resilient import NEXT, ResilientEngine
 
 SIZE = (32, 32)
 
@@ -145,3 +146,13 @@ def test_a_backend_that_cannot_be_opened_at_the_start_is_an_error(shop):
         shop.engine("onnx-cpu")
     with pytest.raises(ConfigError, match="unknown"):
         ResilientEngine(Path("w"), SIZE, "abacus")
+
+
+@pytest.mark.parametrize("device", [d for d in DEVICES if "-" in d])
+def test_the_line_ends_with_torch_on_the_cpu_whatever_it_starts_with(device):
+    line = [device]
+    while line[-1] in NEXT:
+        line.append(NEXT[line[-1]])
+    assert line[-1] == "torch-cpu"
+    assert len(set(line)) == len(line)
+    assert set(line) <= set(DEVICES)
