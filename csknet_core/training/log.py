@@ -37,6 +37,14 @@ class RunLog:
         """Log scores by name, in 0..1."""
         self._write(SCORES, step, scores)
 
+    def best_step(self) -> int | None:
+        """Return the step of the highest mean of the scores, the latest of equals."""
+        columns = read_table(self.folder / SCORES)
+        steps = columns.pop("step", [])
+        sums = [sum(row) for row in zip(*columns.values(), strict=True)]
+        best = max((pair for pair in zip(sums, steps) if not math.isnan(pair[0])), default=None)
+        return None if best is None else int(best[1])
+
     def draw(self) -> None:
         """Draw all curves into `curves.png`."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,11 @@ class Trainer:
         """Where the averaged weights are written."""
         return self.folder / f"{self.recipe.name}.safetensors"
 
+    @property
+    def best_path(self) -> Path:
+        """Where those of the best validation so far are kept (mean mIoU of all modes)."""
+        return self.folder / f"{self.recipe.name}-best.safetensors"
+
     def run(self) -> Path:
         """Train to the last step and return the path of the weights."""
         if process_index():
@@ -154,6 +160,8 @@ class Trainer:
             self.save()
             if score:
                 log.scores(self.step, validate(self.weights_path, recipe.validation))
+                if log.best_step() == self.step:
+                    shutil.copyfile(self.weights_path, self.best_path)
             log.draw()
 
     def _build_network(self) -> CSKNet:
