@@ -140,6 +140,19 @@ def test_the_averaged_weights_are_scored_on_the_way(tmp_path, pairs):
     assert all(0 <= value < 1 for value in table["fused"])
 
 
+def test_the_weights_of_the_best_validation_are_kept(tmp_path, pairs, monkeypatch):
+    scores = iter([0.2, 0.4, 0.1])
+    monkeypatch.setattr(
+        "csknet_core.training.trainer.validate", lambda *_: {"fused": next(scores), "thermal": 0.3}
+    )
+    validation = ValidationRecipe(str(pairs / "pairs"), "val", every=1, size=(96, 128))
+    recipe = dataclasses.replace(SMALL, steps=3, validation=validation)
+    trainer = Trainer(recipe, tmp_path)
+    trainer.run()
+    assert load_network(trainer.best_path)[1].card["step"] == 2
+    assert load_network(trainer.weights_path)[1].card["step"] == 3
+
+
 @pytest.mark.parametrize(("modality", "other"), [("optical", "thermal"), ("thermal", "optical")])
 def test_one_branch_alone_is_trained_and_the_other_left_alone(tmp_path, modality, other):
     trainer = Trainer(dataclasses.replace(SMALL, modality=modality), tmp_path)
