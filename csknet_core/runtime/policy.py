@@ -50,7 +50,7 @@ class PolicySettings:
         frozen_after: repeats of the same image after which a camera counts as frozen; 0 never
             (a simulator without noise repeats images when nothing moves).
         hold: frames in a row that must agree before a camera's verdict changes. The first frame
-            decides at once, and so does a frozen image, which has been counted already.
+            decides at once, and so do a frozen image and a thermal image without any contrast.
         force: answer in this mode whenever its images are there, whatever they look like.
 
     Raises:
@@ -98,6 +98,10 @@ class Decision:
     reason: Reason
     optical: ImageStats | None
     thermal: ImageStats | None
+
+
+_CERTAIN = (Reason.OPTICAL_FROZEN, Reason.THERMAL_FROZEN, Reason.THERMAL_BLANK)
+"""Verdicts without a threshold, or counted already: they need not be seen twice."""
 
 
 class _Camera:
@@ -215,8 +219,7 @@ class ModalityPolicy:
         return None, Reason.NO_USABLE_MODALITY
 
     def _judge(self, camera: _Camera, seen: Reason) -> Reason:
-        frozen = seen in (Reason.OPTICAL_FROZEN, Reason.THERMAL_FROZEN)
-        return camera.update(seen, self.settings.hold, at_once=frozen)
+        return camera.update(seen, self.settings.hold, at_once=seen in _CERTAIN)
 
     def _see_optical(self, stats: ImageStats) -> Reason:
         settings, held = self.settings, self._optical.verdict

@@ -42,8 +42,8 @@ class RunLog:
         columns = read_table(self.folder / SCORES)
         steps = columns.pop("step", [])
         sums = [sum(row) for row in zip(*columns.values(), strict=True)]
-        best = max((pair for pair in zip(sums, steps) if not math.isnan(pair[0])), default=None)
-        return None if best is None else int(best[1])
+        scored = [(sums[i], step) for i, step in enumerate(steps) if not math.isnan(sums[i])]
+        return int(max(scored)[1]) if scored else None
 
     def draw(self) -> None:
         """Draw all curves into `curves.png`."""

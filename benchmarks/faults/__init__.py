@@ -1,0 +1,1 @@
+"""The fault campaign: everything that goes wrong on a robot, with an oracle for every frame."""
