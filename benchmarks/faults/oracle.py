@@ -20,7 +20,7 @@ from csknet_ros.frames import DropReason
 from csknet_ros.synchronizer import MS, SyncSettings
 
 _SYNC, _POLICY = SyncSettings(), PolicySettings()
-_TOLERANCE_NS = 10 * MS
+_TOLERANCE_NS = 50 * MS
 _DEATH_NS = 1000 * MS
 """A frame that came so shortly before the process was killed died with it."""
 _CLASSES = 9

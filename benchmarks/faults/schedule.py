@@ -28,7 +28,7 @@ class Fault:
 
 _OPEN_S = 3.0
 """Opening an engine on a busy machine."""
-_START_S = 15.0
+_START_S = 10.0
 """Starting the process and opening its engine."""
 STUCK_AFTER_S = 3.0
 """`engine.stuck_after` of the node under test; the watchdog looks once a second."""
