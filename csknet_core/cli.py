@@ -166,36 +166,65 @@ def calibrate_policy(
 
 @app.command()
 def register(
-    out: Annotated[Path, typer.Option(help="The homography, a YAML file.")],
+    out: Annotated[Path, typer.Option(help="The registration, a YAML file.")],
     data: Annotated[Path | None, typer.Option(help="Folder of unaligned pairs.")] = None,
     points: Annotated[Path | None, typer.Option(help="Points picked by hand, a YAML file.")] = None,
+    calibration: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Calibrations of both cameras instead: thermal, then RGB."),
+    ] = None,
+    extrinsics: Annotated[
+        tuple[float, float, float, float, float, float, float] | None,
+        typer.Option(
+            help="With them: x y z qx qy qz qw, as 'tf2_echo RGB_FRAME THERMAL_FRAME' says."
+        ),
+    ] = None,
+    depth: Annotated[float, typer.Option(help="With them: reference depth, metres.")] = 10.0,
+    ground: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="With them: height, roll and pitch of the thermal camera."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "",
     most: Annotated[int, typer.Option(min=4, help="Most pairs used, spread over all.")] = 40,
     png: Annotated[Path | None, typer.Option(help="Draw edges before and after here.")] = None,
 ) -> None:
-    """Estimate where the thermal camera's pixels are in the RGB image."""
+    """Find where the thermal camera's pixels are in the RGB image."""
     import cv2
 
     from csknet_core.data.layouts import open_pairs
     from csknet_core.errors import ConfigError
+    from csknet_core.runtime.pixel_map import PixelMap
     from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
+    from csknet_core.runtime.rig import rig_from_calibrations
 
-    if data is None and points is None:
-        raise ConfigError("nothing to register: give --data, a folder of pairs, or --points")
+    if data is None and points is None and calibration is None:
+        raise ConfigError(
+            "nothing to register: give --data, a folder of pairs, or --points, or --calibration"
+        )
     pairs = open_pairs(data, split) if data is not None else None
     picks = range(0, len(pairs), max(1, -(-len(pairs) // most))) if pairs is not None else range(0)
-    if points is not None:
-        estimate = estimate_from_points(points)
+    geometry: PixelMap
+    if calibration is not None:
+        if extrinsics is None:
+            raise ConfigError("--calibration needs --extrinsics x y z qx qy qz qw")
+        rig = rig_from_calibrations(*calibration, extrinsics, depth, ground)
+        rig.save(out)
+        geometry, known = rig, "from the calibrations"
     else:
-        assert pairs is not None
-        with Progress(console=console) as progress:
-            task = progress.add_task("reading pairs", total=len(picks))
-            images = (pairs.images(index) for index in picks)
-            estimate = estimate_from_pairs(images, lambda n: progress.update(task, completed=n))
-    estimate.homography.save(out)
-    console.print(f"{out}: known to about {estimate.residual:.1f} RGB pixels")
+        if points is not None:
+            estimate = estimate_from_points(points)
+        else:
+            assert pairs is not None
+            with Progress(console=console) as progress:
+                task = progress.add_task("reading pairs", total=len(picks))
+                images = (pairs.images(index) for index in picks)
+                estimate = estimate_from_pairs(images, lambda n: progress.update(task, completed=n))
+        estimate.homography.save(out)
+        geometry = estimate.homography
+        known = f"known to about {estimate.residual:.1f} RGB pixels"
+    console.print(f"{out}: {known}")
     if png is not None and pairs is not None:
-        picture = draw_check((pairs.images(index) for index in picks[:3]), estimate.homography)
+        picture = draw_check((pairs.images(index) for index in picks[:3]), geometry)
         png.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(png), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 

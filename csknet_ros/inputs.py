@@ -17,6 +17,7 @@ from csknet_core.modality import Modality
 SILENCE_S = 5.0
 TRANSPORTS = {"raw": ("", Image), "compressed": ("/compressed", CompressedImage)}
 _TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
+_INFO_TOPICS = {Modality.OPTICAL: "rgb/camera_info", Modality.THERMAL: "thermal/camera_info"}
 _FASTDDS_CURE = (
     "if frames are missing, Fast DDS may be dropping large images: export "
     "FASTDDS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
@@ -32,6 +33,7 @@ class Inputs:
         reliability: "best_effort" or "reliable".
         depth: QoS history depth.
         transports: a name in `TRANSPORTS` for each camera.
+        grid: the camera whose intrinsics are those of the label map.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Inputs:
         reliability: str,
         depth: int,
         transports: Mapping[Modality, str],
+        grid: Modality = Modality.THERMAL,
     ) -> None:
         self._node = node
         self._on_image = on_image
@@ -64,14 +67,12 @@ class Inputs:
             for modality, topic in self._topics.items()
         ]
         self._subscriptions.append(
-            node.create_subscription(
-                CameraInfo, "thermal/camera_info", self._receive_camera_info, qos
-            )
+            node.create_subscription(CameraInfo, _INFO_TOPICS[grid], self._receive_camera_info, qos)
         )
 
     @property
     def camera_info(self) -> CameraInfo | None:
-        """Intrinsics of the thermal camera, a fresh copy to fill in; None before any came."""
+        """Intrinsics of the grid's camera, a fresh copy to fill in; None before any came."""
         known = self._camera_info
         if known is None:
             return None

@@ -121,10 +121,14 @@ PARAMETERS: tuple[Parameter, ...] = (
               "Share of the old range kept at every frame in auto mode.", 0.0, 0.999),
     Parameter("thermal.telemetry_rows", _THERMAL.telemetry_rows,
               "Rows at the bottom of the thermal image that hold telemetry.", 0, 100),
-    Parameter("registration.file", "", "Homography between the cameras, as 'csknet register' "
-              "writes it; empty takes them as aligned.", live=False),
-    Parameter("registration.outside", _REGISTRATION.outside, "Answer of thermal pixels that RGB "
-              "does not see: by thermal alone, or unknown (255).", choices=OUTSIDE),
+    Parameter("registration.file", "", "Registration of the cameras, as 'csknet register' writes "
+              "it; empty takes the images as aligned.", live=False),
+    Parameter("registration.grid", _REGISTRATION.grid, "Camera whose pixels and frame the label "
+              "map is on, whatever it is made from; optical needs registration.file.",
+              choices=(Modality.THERMAL.value, Modality.OPTICAL.value), live=False),
+    Parameter("registration.outside", _REGISTRATION.outside, "Answer of pixels that the other "
+              "camera does not see: by the grid's camera alone, or unknown (255).",
+              choices=OUTSIDE),
     Parameter("fallback_confidence_scale", 1.0, "Confidence is multiplied by this in thermal-only "
               "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
     Parameter("navigation.frame", "", "Frame of the points for a costmap, such as base_link; empty "
@@ -193,8 +197,13 @@ class NodeSettings:
 
     @property
     def registered(self) -> bool:
-        """Whether answers are on the thermal grid whatever camera they come from."""
+        """Whether answers are on one camera's grid whatever camera they come from."""
         return bool(self.segmenter.registration.file)
+
+    @property
+    def grid(self) -> Modality:
+        """The camera whose grid that is."""
+        return Modality(self.segmenter.registration.grid)
 
 
 def build_settings(values: Mapping[str, Value]) -> NodeSettings:
@@ -254,7 +263,9 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         thermal=thermal,
         policy=policy,
         registration=RegistrationSettings(
-            get(str, "registration.file"), get(str, "registration.outside")
+            get(str, "registration.file"),
+            get(str, "registration.grid"),
+            get(str, "registration.outside"),
         ),
     )
     return NodeSettings(

@@ -72,7 +72,7 @@ class SegmentationNode(LifecycleNode):
         self._statistics = Statistics()
         self._recorder = Recorder()
         self._paused = self._resumed = False
-        self._thermal_frame_id = ""
+        self._grid_frame_id = ""
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
@@ -128,6 +128,7 @@ class SegmentationNode(LifecycleNode):
             self._settings.input_reliability,
             self._settings.input_depth,
             self._settings.transports,
+            self._settings.grid,
         )
         self.get_logger().info("active")
         return super().on_activate(state)
@@ -321,9 +322,7 @@ class SegmentationNode(LifecycleNode):
         header = self._answer_header(frame)
         background = None
         if outputs.overlay_wanted:
-            background = images.thermal
-            if images.optical is not None and Modality.OPTICAL in answer.mode.modalities:
-                background, _ = segmenter.align(images.optical, answer.labels.shape)
+            background = segmenter.background(images.optical, images.thermal, answer)
         camera_info = self._inputs.camera_info if self._inputs is not None else None
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
         if self._navigation is not None:
@@ -358,13 +357,15 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().error(f"no fresh engine: {error}; restart the node")
 
     def _answer_header(self, frame: FrameSet[Any]) -> Any:
-        """Return stamp and frame of the answer, which is on the thermal grid if there is one."""
+        """Return the primary frame's stamp, with the frame of the camera whose grid it is on."""
         header = frame.lead.data.header
-        if frame.thermal is not None:
-            self._thermal_frame_id = header.frame_id
-        elif self._thermal_frame_id and self._settings and self._settings.registered:
-            return Header(stamp=header.stamp, frame_id=self._thermal_frame_id)
-        return header
+        assert self._settings is not None
+        if not self._settings.registered:
+            return header
+        own = frame.thermal if self._settings.grid is Modality.THERMAL else frame.optical
+        if own is not None:
+            self._grid_frame_id = own.data.header.frame_id
+        return Header(stamp=header.stamp, frame_id=self._grid_frame_id or header.frame_id)
 
     def _on_problem(self, modality: Modality, error: ImageError) -> None:
         camera, topic = "RGB", "rgb/image"

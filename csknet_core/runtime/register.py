@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.runtime.overlay import thermal_to_rgb
-from csknet_core.runtime.registration import Homography, Registration, Size, map_grid, scaling
+from csknet_core.runtime.pixel_map import PixelMap, Size
+from csknet_core.runtime.registration import Homography, Registration, map_grid, scaling
 from csknet_core.yaml_file import read_yaml
 
 _WORK_WIDTH = 320
@@ -137,7 +138,7 @@ def _strengths(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> Edges:
 
 
 def draw_check(
-    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[Any]]], homography: Homography
+    pairs: Iterable[tuple[NDArray[np.uint8], NDArray[Any]]], geometry: PixelMap
 ) -> NDArray[np.uint8]:
     """Draw pairs before (left) and after (right): optical edges in green over thermal ones in red.
 
@@ -147,7 +148,7 @@ def draw_check(
     for optical, thermal in pairs:
         size = (round(_WORK_WIDTH * thermal.shape[0] / thermal.shape[1]), _WORK_WIDTH)
         before = cv2.resize(optical, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
-        after, _ = Registration(homography).warp(optical, size)
+        after, _ = Registration(geometry).warp(optical, size)
         rows.append(np.hstack([_edge_picture(image, thermal) for image in (before, after)]))
     return np.vstack(rows)
 

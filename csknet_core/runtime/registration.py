@@ -1,10 +1,11 @@
-"""Two cameras that do not share a pixel grid: optical images are brought onto the thermal grid."""
+"""Two cameras that do not share a pixel grid: the images of one are brought onto the other's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -12,11 +13,14 @@ import yaml
 from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError, ImageError
+from csknet_core.modality import Modality
+from csknet_core.runtime.pixel_map import Maps, PixelMap, Size, mark_unseen
+from csknet_core.runtime.rig import Rig
 from csknet_core.yaml_file import read_yaml
 
-OUTSIDE = ("thermal", "unknown")
+OUTSIDE = ("alone", "unknown")
 _GRIDS_KEPT = 4
-Size = tuple[int, int]
+Image = TypeVar("Image", NDArray[np.uint8], NDArray[np.float32])
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ class Homography:
         to_optical = scaling(self.optical_size, optical_size)
         return to_optical @ self.matrix @ to_own
 
+    def optical_pixels(self, thermal_size: Size, optical_size: Size) -> Maps:
+        """Return where every thermal pixel is in the optical image, see `PixelMap`."""
+        return map_grid(self.between(thermal_size, optical_size), thermal_size)
+
+    def thermal_pixels(self, optical_size: Size, thermal_size: Size) -> Maps:
+        """Return where every optical pixel is in the thermal image, see `PixelMap`."""
+        inverse = np.linalg.inv(self.between(thermal_size, optical_size))
+        return map_grid(np.asarray(inverse, np.float64), optical_size)
+
     def save(self, path: Path) -> None:
         """Write it as YAML."""
         data = {
@@ -66,23 +79,33 @@ class Homography:
         path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> Homography:
+    def from_dict(cls, data: Mapping[str, Any]) -> Homography:
         """Read what `save` wrote.
 
         Raises:
-            ConfigError: the file cannot be read or is something else.
+            ConfigError, KeyError, TypeError, ValueError: something is missing or wrong.
         """
-        try:
-            data = read_yaml(path)
-            thermal, optical = (_size(data[key]) for key in ("thermal_size", "optical_size"))
-            return cls(np.array(data["thermal_to_optical"], np.float64), thermal, optical)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"registration {path}: cannot be read ({error})") from error
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
-            raise ConfigError(
-                f"registration {path}: not a homography ({error}); it needs thermal_size, "
-                "optical_size and thermal_to_optical; 'csknet register' makes one"
-            ) from error
+        thermal, optical = (_size(data[key]) for key in ("thermal_size", "optical_size"))
+        return cls(np.array(data["thermal_to_optical"], np.float64), thermal, optical)
+
+
+def load_pixel_map(path: str | Path) -> PixelMap:
+    """Read what `Homography.save` or `Rig.save` wrote.
+
+    Raises:
+        ConfigError: the file cannot be read or is something else.
+    """
+    try:
+        data = read_yaml(path)
+        kind: type[Homography] | type[Rig] = Rig if "depth" in data else Homography
+        return kind.from_dict(data)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"registration {path}: cannot be read ({error})") from error
+    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ConfigError(
+            f"registration {path}: cannot be used ({type(error).__name__}: {error}); "
+            "'csknet register' makes one"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -90,31 +113,51 @@ class RegistrationSettings:
     """How the cameras' images are brought together.
 
     Attributes:
-        file: a homography as `csknet register` writes it; "" takes the images as aligned.
-        outside: what becomes of thermal pixels that RGB does not see, in a fused answer: "thermal"
-            answers them from thermal alone (the network runs twice), "unknown" gives them no
-            class and no confidence.
+        file: a registration as `csknet register` writes it; "" takes the images as aligned.
+        grid: whose pixels answers are on: "thermal" or "optical".
+        outside: what becomes of pixels that the other camera does not see, in a fused answer:
+            "alone" answers them from the grid's own camera (the network runs twice), "unknown"
+            gives them no class and no confidence.
 
     Raises:
-        ConfigError: `outside` is not one of these.
+        ConfigError: `grid` or `outside` is not one of these, or there is a grid to choose but no
+            file.
     """
 
     file: str = ""
-    outside: str = "thermal"
+    grid: str = Modality.THERMAL.value
+    outside: str = "alone"
 
     def __post_init__(self) -> None:
-        if self.outside not in OUTSIDE:
+        for name, value, choices in (
+            ("grid", self.grid, tuple(modality.value for modality in Modality)),
+            ("outside", self.outside, OUTSIDE),
+        ):
+            if value not in choices:
+                shown = " or ".join(choices)
+                raise ConfigError(f"registration {name} '{value}' is unknown; use {shown}")
+        if self.grid != Modality.THERMAL.value and not self.file:
             raise ConfigError(
-                f"registration outside '{self.outside}' is unknown; use {' or '.join(OUTSIDE)}"
+                f"registration grid '{self.grid}' needs a registration file; 'csknet register' "
+                "makes one"
             )
 
 
 class Registration:
-    """Warps optical images onto the thermal grid; the maps of a size are made once."""
+    """Warps the images of one camera onto the grid of the other; the maps of a size are made once.
 
-    def __init__(self, homography: Homography, outside: str = "thermal") -> None:
-        self.homography = homography
+    Args:
+        geometry: knows where pixels are.
+        outside: see `RegistrationSettings`; may be changed at any time.
+        grid: whose pixels answers are on.
+    """
+
+    def __init__(
+        self, geometry: PixelMap, outside: str = "alone", grid: Modality = Modality.THERMAL
+    ) -> None:
+        self.geometry = geometry
         self.outside = outside
+        self.grid = grid
         self._grids: dict[tuple[Size, Size], _Grid] = {}
 
     @classmethod
@@ -126,71 +169,79 @@ class Registration:
         """
         if not settings.file:
             return None
-        return cls(Homography.load(settings.file), settings.outside)
+        return cls(load_pixel_map(settings.file), settings.outside, Modality(settings.grid))
 
-    def warp(
-        self, optical: NDArray[np.uint8], size: Size
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Bring an optical image onto the thermal grid, sampled at any size.
+    @property
+    def grid_size(self) -> Size:
+        """Height and width of the grid camera's images the registration was made for."""
+        if self.grid is Modality.THERMAL:
+            return self.geometry.thermal_size
+        return self.geometry.optical_size
+
+    def warp(self, image: Image, size: Size) -> tuple[Image, NDArray[np.bool_]]:
+        """Bring an image of the other camera onto the grid, sampled at any size.
 
         Args:
-            optical: (H, W, 3) uint8.
-            size: height and width to put out; the whole thermal image is mapped onto it.
+            image: (H, W, 3) uint8 optical, or (H, W) float32 thermal if the grid is the optical
+                camera's.
+            size: height and width to put out; the whole image of the grid's camera is mapped
+                onto it.
 
         Returns:
-            The image (height, width, 3) uint8, black where RGB sees nothing, and (height, width)
-            bool, where it sees something.
+            The image at that size, zero where the camera sees nothing, and (height, width) bool,
+            where it sees something.
 
         Raises:
-            ImageError: the optical image has another aspect than the homography's.
+            ImageError: the image has another aspect than the one the registration was made for.
         """
         # Sampling a much larger image at single points would alias.
-        factor = min(optical.shape[0] // size[0], optical.shape[1] // size[1])
+        factor = min(image.shape[0] // size[0], image.shape[1] // size[1])
         if factor > 1:
-            smaller = (optical.shape[1] // factor, optical.shape[0] // factor)
-            optical = cv2.resize(optical, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        own = (optical.shape[0], optical.shape[1])
+            smaller = (image.shape[1] // factor, image.shape[0] // factor)
+            small = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+            image = small.astype(image.dtype, copy=False)
+        own = (image.shape[0], image.shape[1])
         if (own, size) not in self._grids:
             if len(self._grids) >= _GRIDS_KEPT:
                 self._grids.clear()
             self._grids[own, size] = self._prepare(own, size)
         grid = self._grids[own, size]
         coarse, fine = grid.maps
-        warped = cv2.remap(optical, coarse, fine, cv2.INTER_LINEAR)  # black outside
-        return warped.astype(np.uint8, copy=False), grid.inside
+        warped = cv2.remap(image, coarse, fine, cv2.INTER_LINEAR)  # zero outside
+        return warped.astype(image.dtype, copy=False), grid.inside
 
     def _prepare(self, own: Size, size: Size) -> _Grid:
-        made_for = self.homography.optical_size
+        onto_thermal = self.grid is Modality.THERMAL
+        other = Modality.OPTICAL if onto_thermal else Modality.THERMAL
+        geometry = self.geometry
+        made_for = geometry.optical_size if onto_thermal else geometry.thermal_size
         if abs(own[0] * made_for[1] - own[1] * made_for[0]) > 0.01 * own[0] * made_for[1]:
             raise ImageError(
-                f"optical image is {own[1]}x{own[0]}, but the registration was made for "
+                f"{other.value} image is {own[1]}x{own[0]}, but the registration was made for "
                 f"{made_for[1]}x{made_for[0]}; register the cameras again"
             )
-        x, y = map_grid(self.homography.between(size, own), size)
+        if onto_thermal:
+            x, y = geometry.optical_pixels(size, own)
+        else:
+            x, y = geometry.thermal_pixels(size, own)
         inside = (x >= 0) & (y >= 0) & (x <= own[1] - 1) & (y <= own[0] - 1)
         return _Grid(cv2.convertMaps(x, y, cv2.CV_16SC2), inside)
 
 
 class _Grid(NamedTuple):
-    """Remap tables of one size, and which of its pixels the optical camera sees."""
+    """Remap tables of one size, and which of its pixels the other camera sees."""
 
     maps: Any
     inside: NDArray[np.bool_]
 
 
-def map_grid(
-    matrix: NDArray[np.float64], size: Size
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return where a homography puts every pixel of a grid: x and y, (height, width) float32.
-
-    Pixels it puts behind the camera are at (-10, -10).
-    """
+def map_grid(matrix: NDArray[np.float64], size: Size) -> Maps:
+    """Return where a homography puts every pixel of a grid, see `PixelMap`."""
     ys, xs = np.mgrid[: size[0], : size[1]].astype(np.float64)
     x, y, w = np.einsum("ij,jhw->ihw", matrix, np.stack([xs, ys, np.ones_like(xs)]))
     in_front = w > 1e-9
     depth = np.where(in_front, w, 1)
-    x, y = (np.where(in_front, value / depth, -10).astype(np.float32) for value in (x, y))
-    return x, y
+    return mark_unseen(x / depth, y / depth, in_front)
 
 
 def scaling(source: Size, target: Size) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from csknet_core.runtime.preprocess import (
 from csknet_core.runtime.registration import Registration, RegistrationSettings
 from csknet_core.weights.files import check_class_table, find_weights, read_info
 
+Inside = NDArray[np.bool_] | None
+"""Where the camera that is not the grid's sees something; None where it sees everything."""
+
 
 @dataclass(frozen=True)
 class SegmenterSettings:
@@ -39,7 +43,7 @@ class SegmenterSettings:
         classes: class table the weights must have (built-in name or YAML file); "" takes theirs.
         thermal: how raw thermal values become 0..1.
         policy: when a modality is not used.
-        registration: how optical images come onto the thermal grid.
+        registration: how the cameras' images come onto one grid.
     """
 
     weights: str = ""
@@ -93,7 +97,7 @@ class Segmenter:
         engine: runs the network.
         thermal: makes raw thermal values 0..1.
         policy: decides the mode.
-        registration: brings optical images onto the thermal grid; None for aligned cameras.
+        registration: brings both cameras' images onto one grid; None for aligned cameras.
     """
 
     def __init__(
@@ -162,9 +166,10 @@ class Segmenter:
             thermal_stamp_ns: stamp of the thermal image.
 
         Returns:
-            Maps on the thermal image's grid. Without a thermal image they are on the grid of the
-            thermal images the cameras were registered with, or, for aligned cameras, on the
-            optical image's. Label 255 and confidence 0 mark pixels that no usable camera sees.
+            Maps on the thermal image's grid, or the optical one's if the registration says so. If
+            that image is missing, they have the size the registration was made for, or, for
+            aligned cameras, that of the other image. Label 255 and confidence 0 mark pixels that
+            no usable camera sees.
 
         Raises:
             NoUsableModalityError: no image can be trusted; it carries the `decision`.
@@ -186,12 +191,7 @@ class Segmenter:
         if decision.mode is None:
             raise NoUsableModalityError(decision)
         decided = time.perf_counter()
-        used = decision.mode.modalities
-        network_optical = network_thermal = inside = None
-        if optical is not None and Modality.OPTICAL in used:
-            network_optical, inside = self.align(optical, self.engine.size)
-        if thermal is not None and Modality.THERMAL in used:
-            network_thermal = resize_thermal(self.thermal(thermal), self.engine.size)
+        network_optical, network_thermal, inside = self._prepare(decision.mode, optical, thermal)
         prepared = time.perf_counter()
         labels, confidence = self._infer(decision.mode, network_optical, network_thermal, inside)
         inferred = time.perf_counter()
@@ -224,51 +224,89 @@ class Segmenter:
         labels, _ = self.engine.run(mode, *self._inputs)
         return resize_labels(labels, self._grid)
 
-    def align(
-        self, optical: NDArray[np.uint8], size: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-        """Bring an optical image onto the thermal grid.
+    def background(
+        self,
+        optical: NDArray[np.uint8] | None,
+        thermal: NDArray[np.generic] | None,
+        answer: Segmentation,
+    ) -> NDArray[Any] | None:
+        """Return the camera image to draw an answer on: the optical one if the answer used it.
 
         Args:
-            optical: (H, W, 3) uint8.
-            size: height and width to put out.
+            optical: (H, W, 3) uint8 of the answered frame, or None.
+            thermal: (H, W) of it, or None.
+            answer: to the frame.
 
         Returns:
-            The image (height, width, 3) uint8, and (height, width) bool, where the optical camera
-            sees something; None where it sees everything.
-
-        Raises:
-            ImageError: the image has another aspect than the one the cameras were registered with.
+            RGB (H, W, 3) uint8 or thermal (H, W), on the answer's grid.
         """
-        if self.registration is None:
-            return resize_optical(optical, size), None
-        return self.registration.warp(optical, size)
+        if optical is not None and Modality.OPTICAL in answer.mode.modalities:
+            return self._align_optical(optical, answer.labels.shape)[0]
+        if thermal is None or self.registration is None or thermal.shape == answer.labels.shape:
+            return thermal
+        return self._align_thermal(thermal.astype(np.float32), answer.labels.shape)[0]
+
+    def _prepare(
+        self,
+        mode: Mode,
+        optical: NDArray[np.uint8] | None,
+        thermal: NDArray[np.generic] | None,
+    ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None, Inside]:
+        """Bring the images a mode uses to the network's size, on one grid."""
+        network_optical = network_thermal = None
+        inside: list[Inside] = []
+        if optical is not None and Modality.OPTICAL in mode.modalities:
+            network_optical, seen = self._align_optical(optical, self.engine.size)
+            inside.append(seen)
+        if thermal is not None and Modality.THERMAL in mode.modalities:
+            network_thermal, seen = self._align_thermal(self.thermal(thermal), self.engine.size)
+            inside.append(seen)
+        return network_optical, network_thermal, next((s for s in inside if s is not None), None)
+
+    def _align_optical(
+        self, image: NDArray[np.uint8], size: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], Inside]:
+        if self.registration is None or self.registration.grid is Modality.OPTICAL:
+            return resize_optical(image, size), None
+        return self.registration.warp(image, size)
+
+    def _align_thermal(
+        self, image: NDArray[np.float32], size: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], Inside]:
+        if self.registration is None or self.registration.grid is Modality.THERMAL:
+            return resize_thermal(image, size), None
+        return self.registration.warp(image, size)
 
     def _infer(
         self,
         mode: Mode,
         optical: NDArray[np.uint8] | None,
         thermal: NDArray[np.float32] | None,
-        inside: NDArray[np.bool_] | None,
+        inside: Inside,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Run the network; what the optical camera does not see is not answered from it."""
+        """Run the network; what the other camera does not see is not answered from it."""
         labels, confidence = self.engine.run(mode, optical, thermal)
         if inside is None or inside.all():
             return labels, confidence
         other = np.full_like(labels, IGNORE_ID), np.zeros_like(confidence)
         assert self.registration is not None
-        if mode is Mode.FUSED and self.registration.outside == "thermal":
-            other = self.engine.run(Mode.THERMAL_ONLY, None, thermal)
+        if mode is Mode.FUSED and self.registration.outside == "alone":
+            if self.registration.grid is Modality.THERMAL:
+                other = self.engine.run(Mode.THERMAL_ONLY, None, thermal)
+            else:
+                other = self.engine.run(Mode.OPTICAL_ONLY, optical, None)
         return np.where(inside, labels, other[0]), np.where(inside, confidence, other[1])
 
     def _output_size(
         self, optical: NDArray[np.uint8] | None, thermal: NDArray[np.generic] | None
     ) -> tuple[int, int]:
-        if thermal is None and self.registration is not None:
-            return self.registration.homography.thermal_size
-        primary = thermal if thermal is not None else optical
-        assert primary is not None
-        return primary.shape[0], primary.shape[1]
+        own: NDArray[Any] | None = thermal if thermal is not None else optical
+        if self.registration is not None:
+            own = thermal if self.registration.grid is Modality.THERMAL else optical
+            if own is None:
+                return self.registration.grid_size
+        assert own is not None
+        return own.shape[0], own.shape[1]
 
     def reset(self) -> None:
         """Forget the stream seen so far (after a clock jump or a change of cameras)."""

@@ -220,7 +220,7 @@ class _Replayer:
         else:
             self._compare(record, images, answer)
         if self._sink is not None:
-            background = _background(self._segmenter, images, answer)
+            background = self._segmenter.background(images.optical, images.thermal, answer)
             lead = frame.lead
             self._sink(lead.arrival_ns, lead.data.data.header, answer, status, background)
 
@@ -322,13 +322,6 @@ def _unwrap(frame: FrameSet[BagMessage]) -> FrameSet[Any]:
 def _stamps(frame: FrameSet[BagMessage]) -> tuple[int, ...]:
     images = (frame.thermal, frame.optical)
     return tuple(image.data.recorded_stamp_ns for image in images if image is not None)
-
-
-def _background(segmenter: Segmenter, images: Decoded, answer: Segmentation) -> Any:
-    """Return the camera image under the overlay."""
-    if images.optical is not None and Modality.OPTICAL in answer.mode.modalities:
-        return segmenter.align(images.optical, answer.labels.shape)[0]
-    return images.thermal
 
 
 def _sync_counts(sync: PairOrAlone[Any]) -> dict[str, Any]:

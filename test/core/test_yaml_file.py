@@ -7,7 +7,7 @@ import yaml
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import ConfigError
-from csknet_core.runtime.registration import Homography
+from csknet_core.runtime.registration import load_pixel_map
 from csknet_core.training.recipe import load_recipe
 from csknet_core.yaml_file import MAX_BYTES, read_yaml
 from csknet_ros.parameters import read_parameter_file
@@ -32,7 +32,7 @@ HOSTILE = {
     "keys that cannot be keys": "? [a, b]\n: 1",
 }
 READERS = [
-    ClassTable.from_yaml, Homography.load, load_recipe, read_parameter_file, load_script
+    ClassTable.from_yaml, load_pixel_map, load_recipe, read_parameter_file, load_script
 ]  # fmt: skip
 
 

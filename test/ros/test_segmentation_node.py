@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from support.engines import PERSON, SIZE, ThresholdEngine
-from support.graph import Graph, header_at, stamp_of, thermal_image, wait_for
+from support.graph import Graph, header_at, optical_image, stamp_of, thermal_image, wait_for
 
 from csknet_core.modality import Mode, Reason
 from csknet_core.runtime.registration import Homography
@@ -75,6 +75,28 @@ def test_dark_rgb_is_left_out_and_taken_back():
             ("fused", "ok"),
         ]
         assert 0 <= graph.statuses[1][1].optical_luminance < 0.02
+
+
+def test_on_the_grid_of_rgb_answers_keep_its_frame_and_size_when_it_is_lost(tmp_path):
+    """The optical image is twice as large and shows the same."""
+    path = tmp_path / "cameras.yaml"
+    large = (2 * SIZE[0], 2 * SIZE[1])
+    double = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]], np.float64)
+    Homography(double, SIZE, large).save(path)
+    parameters = {"registration.file": str(path), "registration.grid": "optical"}
+    with Graph(**parameters) as graph:
+        graph.publish_rgb(0, np.kron(optical_image(), np.ones((2, 2, 1), np.uint8)))
+        graph.publish_thermal(0)
+        fused, first = graph.answer_at(0)
+        graph.publish_thermal(1)
+        alone, second = graph.answer_at(1)
+        assert (fused.mode, alone.mode) == ("fused", "thermal_only")
+        for message in (first, second):
+            assert message.header.frame_id == "rgb_optical"
+            labels = labels_from_message(message)
+            assert labels.shape == large
+            person = labels[2:-2, 2:-2] == PERSON
+            assert abs(person.sum() - 4 * 16 * 32) < 200
 
 
 def test_registered_cameras_are_answered_on_the_thermal_grid_and_frame(tmp_path):

@@ -10,7 +10,12 @@ from csknet_core.modality import Mode
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
 from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
-from csknet_core.runtime.registration import Homography, Registration, RegistrationSettings
+from csknet_core.runtime.registration import (
+    Homography,
+    Registration,
+    RegistrationSettings,
+    load_pixel_map,
+)
 from csknet_core.runtime.segmenter import Segmenter
 
 SIZE = (96, 128)
@@ -63,9 +68,9 @@ def test_an_image_of_another_aspect_is_refused():
 def test_a_saved_homography_is_read_back(tmp_path):
     path = tmp_path / "deep" / "cameras.yaml"
     Homography(TILT, SIZE, (192, 256)).save(path)
-    again = Registration.load(RegistrationSettings(str(path), "unknown"))
-    assert np.array_equal(again.homography.matrix, TILT)
-    assert again.homography.optical_size == (192, 256)
+    again = Registration.load(RegistrationSettings(str(path), outside="unknown"))
+    assert np.array_equal(again.geometry.matrix, TILT)
+    assert again.geometry.optical_size == (192, 256)
     assert again.outside == "unknown"
     assert Registration.load(RegistrationSettings()) is None
 
@@ -80,7 +85,7 @@ def test_a_file_that_is_no_homography_names_itself(tmp_path, text):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"bad\.yaml"):
-        Homography.load(path)
+        load_pixel_map(path)
 
 
 class SeesOptical(ThresholdEngine):
@@ -110,7 +115,7 @@ def pair():
 
 
 def test_pixels_rgb_does_not_see_are_answered_by_thermal():
-    ours = segmenter("thermal")
+    ours = segmenter("alone")
     answer = ours.segment(*pair())
     half = NETWORK[1] // 2
     assert (answer.labels[:, :half] == 0).all()
@@ -129,7 +134,7 @@ def test_or_they_are_marked_as_unknown():
 
 
 def test_without_thermal_the_answer_stays_on_the_thermal_grid():
-    ours = segmenter("thermal")
+    ours = segmenter("alone")
     optical = np.kron(pair()[0], np.ones((2, 2, 1), np.uint8))
     answer = ours.segment(optical, None)
     assert answer.mode is Mode.OPTICAL_ONLY
