@@ -21,6 +21,7 @@ ARGUMENTS = {
     "use_sim_time": ("false", "Take time from /clock."),
     "params_file": (os.path.join(SHARE, "config", "segment.yaml"), "Parameter file."),
     "autostart": ("true", "Configure and activate at once; false under a lifecycle manager."),
+    "respawn": ("true", "Start the node again, after 2 s, should its process die."),
     "log_level": ("info", "debug, info, warn or error."),
     "rgb_topic": ("rgb/image", "RGB images, sensor_msgs/Image."),
     "thermal_topic": ("thermal/image", "Thermal images, sensor_msgs/Image."),
@@ -46,6 +47,8 @@ def start_node(context):
         name="csknet",
         namespace=argument["namespace"],
         output="screen",
+        respawn=argument["respawn"].perform(context).lower() in ("true", "1"),
+        respawn_delay=2.0,
         parameters=[argument["params_file"], parameters],
         remappings=[
             ("rgb/image", argument["rgb_topic"]),

@@ -137,6 +137,26 @@ def test_segment_leaves_the_users_parameter_file_alone(launched, tmp_path):
     assert "/gone/mine.safetensors" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.usefixtures("default_weights")
+def test_a_killed_node_is_started_again(launched, tmp_path):
+    domain = next_domain()
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(LAUNCH / "segment.launch.py"), "respawn:=true"],
+            stdout=log, stderr=log, env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        )  # fmt: skip
+    try:
+        assert _ask("/csknet/get_state", domain, "active")[0] == "active"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        wait_for(lambda: "process has died" in (tmp_path / "log").read_text())
+        assert _ask("/csknet/get_state", domain, "active")[0] == "active"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def _ask(service: str, domain: int, wanted: str) -> tuple[str, set[str]]:
     """Ask a lifecycle node for its state until it is the wanted one; also list the topics."""
     context = rclpy.Context()
