@@ -19,6 +19,9 @@ MAX_FILE_BYTES = 1 << 28
 """Larger image files are refused before they are read."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+# Their frames have sizes of their own.
+_PNG_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_MOST_CHUNKS = 100_000
 _JPEG = b"\xff\xd8"
 # Start-of-frame markers; C4, C8 and CC of that range are none.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -92,11 +95,24 @@ def _other_size(data: bytes) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
+    """Walk over the chunks up to the end of the image; the first one has the size."""
     # A size read at this place of any other chunk is not the one that the decoder allocates.
-    if len(data) >= 24 and data[12:16] != b"IHDR":
+    if len(data) >= 24 and data[8:16] != b"\0\0\0\x0dIHDR":
         raise ImageError("the PNG is damaged: it does not start with its header")
     width, height = struct.unpack(">II", data[16:24])
-    return height, width
+    at = len(_PNG)
+    for _ in range(_MOST_CHUNKS):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind = data[at + 4 : at + 8]
+        at += 12 + length
+        # OpenCV allocates what a chunk claims to have, up to 4 GB, before it reads it.
+        if at > len(data):
+            raise ImageError(f"the PNG is cut short: {len(data)} bytes, a chunk ends at {at}")
+        if kind in _PNG_ANIMATION:
+            raise ImageError("the PNG is animated; a camera sends single images")
+        if kind == b"IEND":
+            return height, width
+    raise ImageError(f"the PNG has more than {_MOST_CHUNKS} chunks")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:

@@ -70,6 +70,32 @@ def test_a_bomb_is_refused_before_it_is_decoded(reader, data, tmp_path, no_decod
         reader(path)
 
 
+def test_a_png_whose_chunk_claims_gigabytes_is_refused_before_it_is_decoded(no_decoder):
+    """Some decoders allocate what a chunk claims: 4 GB for a message of 300 bytes."""
+    data = bytearray(small_png())
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = struct.pack(">I", 0xFFFF_FFF0)
+    with pytest.raises(ImageError, match="cut short"):
+        encoded_size(bytes(data))
+
+
+def test_an_animated_png_is_refused(no_decoder):
+    data = small_png()
+    control = chunk(b"acTL", struct.pack(">II", 2, 0))
+    with pytest.raises(ImageError, match="animated"):
+        encoded_size(data[:33] + control + data[33:])
+
+
+def test_a_png_of_endless_chunks_is_refused(no_decoder):
+    data = small_png()
+    with pytest.raises(ImageError, match="more than 100000 chunks"):
+        encoded_size(data[:33] + 100_001 * chunk(b"tEXt", b"") + data[33:])
+
+
+def small_png() -> bytes:
+    return bomb_png(4, 4)
+
+
 def test_a_huge_tiff_is_refused_too(tmp_path, no_decoder):
     path = tmp_path / "bomb.tif"
     path.write_bytes(bomb_tiff(path))

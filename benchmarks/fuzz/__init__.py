@@ -1,0 +1,1 @@
+"""Random histories and broken messages in large numbers, judged by simple rules."""
