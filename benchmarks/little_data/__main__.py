@@ -118,7 +118,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each.")] = 3,
     steps: Annotated[int, typer.Option(help="Optimiser steps of a run; 0 as configured.")] = 0,
     boxes: Annotated[str, typer.Option(help="Classes of the box ids.")] = "person,bike,car",
-    size: Annotated[tuple[int, int], typer.Option(help="Scored at.")] = (240, 320),
+    size: Annotated[tuple[int, int], typer.Option(help="Scored at, multiples of 32.")] = (256, 320),
 ) -> None:
     """Run everything that is missing and print the table."""
     comparison = Comparison(out, data, unlabelled, boxes, size, steps)

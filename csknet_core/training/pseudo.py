@@ -59,6 +59,9 @@ class PseudoSettings:
         box_odds: factor on the odds of a class inside its boxes.
         least_fill: a box of which a smaller share gets its class is unknown as a whole.
         margin: pixels by which boxes may be too small.
+
+    Raises:
+        ConfigError: a side of `size` is no multiple of 32.
     """
 
     size: tuple[int, int] = (480, 640)
@@ -67,6 +70,12 @@ class PseudoSettings:
     box_odds: float = 6.0
     least_fill: float = 0.15
     margin: int = 3
+
+    def __post_init__(self) -> None:
+        if any(side < 32 or side % 32 for side in self.size):
+            raise ConfigError(
+                f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of 32"
+            )
 
 
 def label_pairs(

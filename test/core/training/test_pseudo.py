@@ -136,3 +136,8 @@ def test_a_box_class_that_is_not_in_the_table_is_refused(tmp_path, weights):
     pairs = open_pairs(tmp_path, "", MFNET)
     with pytest.raises(ConfigError, match="bicycle"):
         label_pairs([weights], pairs, tmp_path / "out", PseudoSettings(), ("bicycle",))
+
+
+def test_a_size_the_network_cannot_take_is_refused():
+    with pytest.raises(ConfigError, match=r"240x320.*multiples of 32"):
+        PseudoSettings(size=(240, 320))
