@@ -38,6 +38,7 @@ from csknet_ros.worker import Job, Worker
 
 _THROTTLE_S = 5.0
 _MS = 1e-6
+_WATCH_NS = 1_000_000_000
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -73,6 +74,7 @@ class SegmentationNode(LifecycleNode):
         self._recorder = Recorder()
         self._paused = self._resumed = False
         self._grid_frame_id = ""
+        self._watched_ns = time.monotonic_ns()
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
@@ -80,7 +82,9 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._operator = Services(self, self._capture, self._enable)
         # Watchdogs count real seconds, also under a paused simulation clock.
-        self.create_timer(1.0, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(
+            _WATCH_NS * 1e-9, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so."""
@@ -409,8 +413,14 @@ class SegmentationNode(LifecycleNode):
 
     def _replace_stuck(self) -> None:
         """Give up on inference that does not return, and go on with a fresh thread and engine."""
+        now = time.monotonic_ns()
+        missed, self._watched_ns = now - self._watched_ns - 2 * _WATCH_NS, now
         if self._worker is None or self._settings is None:
             return
+        if missed > 0:
+            # Not even this watchdog ran: the whole process was stopped or starved, or the machine
+            # was suspended.
+            self._worker.forgive(missed + _WATCH_NS)
         job = self._worker.replace_stuck(self._settings.stuck_after_ns, self._reopen)
         if job is None:
             return

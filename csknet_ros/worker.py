@@ -79,6 +79,11 @@ class Worker(Generic[T]):
             self._launch(prepare)
         return job
 
+    def forgive(self, ns: int) -> None:
+        """Do not count so many nanoseconds, in which nothing of the process ran, as work."""
+        with self._wake:
+            self._since_ns += ns
+
     def give_up(self) -> Job[T] | None:
         """Leave a thread that did not stop to itself; return its frame, if it had one."""
         with self._wake:

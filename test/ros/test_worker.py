@@ -121,6 +121,19 @@ def test_stuck_work_is_given_up_and_a_fresh_thread_goes_on():
     bench.worker.stop()
 
 
+def test_time_in_which_the_process_was_stopped_does_not_count_as_work():
+    bench = Bench()
+    bench.worker.put(frame(1))
+    assert bench.started.wait(10)
+    time.sleep(0.02)
+    bench.worker.forgive(3600 * 10**9)
+    assert bench.worker.replace_stuck(10 * 10**6, lambda: None) is None
+    bench.worker.forgive(-3600 * 10**9)
+    assert bench.worker.replace_stuck(10 * 10**6, lambda: None) is not None
+    bench.release.set()
+    bench.worker.stop()
+
+
 def test_a_claimed_frame_is_never_given_up():
     claimed, release = threading.Event(), threading.Event()
 

@@ -14,6 +14,7 @@ from csknet_core.errors import EngineError
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends.base import LabelsAndConfidence
 from csknet_core.runtime.export import ensure_onnx
+from csknet_core.runtime.memory import release_memory
 from csknet_core.weights.files import read_info
 
 _PROVIDERS = {
@@ -94,6 +95,7 @@ class OnnxEngine:
     def close(self) -> None:
         """Free the sessions."""
         self._sessions.clear()
+        release_memory()
 
     def _session(self, mode: Mode) -> onnxruntime.InferenceSession:
         if mode not in self._sessions:

@@ -16,6 +16,7 @@ from csknet_core.model.inference import DeployedNetwork
 from csknet_core.model.zoo import load_network
 from csknet_core.runtime.backends.base import LabelsAndConfidence
 from csknet_core.runtime.backends.cuda_graph import CudaGraphRunner, capture, half_precision
+from csknet_core.runtime.memory import release_memory
 from csknet_core.weights.files import WeightsInfo
 
 
@@ -106,3 +107,4 @@ class TorchEngine:
         self._networks.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        release_memory()
