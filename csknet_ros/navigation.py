@@ -1,4 +1,4 @@
-"""Outputs for a costmap: where obstacles stand, what is clear, and every pixel's ground point."""
+"""Outputs for a costmap: where obstacles stand, what is clear, ground points, a grid of costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from array import array
 from typing import Any
 
 import numpy as np
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -15,6 +16,7 @@ from std_msgs.msg import Header
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import ConfigError
+from csknet_core.runtime.cost_grid import CostGrid, CostGridSettings, class_costs
 from csknet_core.runtime.ground import (
     Intrinsics,
     NavigationSettings,
@@ -29,37 +31,53 @@ _POINT_STEP = 12
 
 
 class NavigationOutputs:
-    """Publishers of `~/obstacles`, `~/clear` and `~/points`; clouds are made when subscribed to.
+    """Publishers of three clouds and a grid; each is made when subscribed to.
 
     | topic         | content                                                                    |
     |---------------|----------------------------------------------------------------------------|
     | `~/obstacles` | points where obstacles stand on the ground, to mark cells                  |
     | `~/clear`     | end of the clear ground in every image column, to clear cells by ray       |
     | `~/points`    | organised cloud on the label map's grid; NaN where a pixel sees no ground  |
+    | `~/cost_grid` | nav_msgs/OccupancyGrid around the robot with a cost for every class        |
 
-    All are sensor_msgs/PointCloud2 of x, y, z in `settings.frame` with the frame's stamp.
+    The first three are sensor_msgs/PointCloud2 of x, y, z. All are in `settings.frame` with the
+    frame's stamp. In `~/points` the body of an obstacle, which is above the ground, is NaN, too;
+    the pixels it stands on are not.
 
     Args:
         node: publishes in its name.
         classes: class table of the label maps.
         settings: what to publish.
+        grid: the grid of costs.
 
     Raises:
         ConfigError: a class name is not in the table.
     """
 
-    def __init__(self, node: Node, classes: ClassTable, settings: NavigationSettings) -> None:
+    def __init__(
+        self,
+        node: Node,
+        classes: ClassTable,
+        settings: NavigationSettings,
+        grid: CostGridSettings,
+    ) -> None:
         self._node = node
         self._settings = settings
+        self._grid_settings = grid
         names = settings.obstacles or classes.names[1:]
         self._obstacle_ids = [classes.id_of(name) for name in names]
         self._clear_ids = [classes.id_of(name) for name in settings.clear]
+        self._costs = class_costs(
+            classes.names, grid.costs or {}, self._obstacle_ids, self._clear_ids
+        )
         self._intrinsics: Intrinsics | None = None
+        self._grid: CostGrid | None = None
         self._points: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)
         self._publishers = {
             name: node.create_publisher(PointCloud2, f"~/{name}", _CLOUDS)
             for name in ("obstacles", "clear", "points")
         }
+        self._publishers["cost_grid"] = node.create_publisher(OccupancyGrid, "~/cost_grid", _CLOUDS)
 
     def publish(
         self,
@@ -68,7 +86,7 @@ class NavigationOutputs:
         confidence: NDArray[np.uint8],
         camera_info: CameraInfo | None,
     ) -> str:
-        """Publish the clouds somebody subscribes to.
+        """Publish what somebody subscribes to.
 
         Args:
             stamp: of the answered frame.
@@ -87,14 +105,20 @@ class NavigationOutputs:
             return problem
         sure = confidence >= 255 * self._settings.least_confidence
         header = Header(stamp=stamp, frame_id=self._settings.frame)
+        obstacle = class_mask(labels, self._obstacle_ids)
         if "obstacles" in wanted:
-            self._send(
-                "obstacles", header, contact_mask(class_mask(labels, self._obstacle_ids) & sure)
-            )
+            self._send("obstacles", header, contact_mask(obstacle & sure))
         if "clear" in wanted:
             self._send("clear", header, clear_mask(class_mask(labels, self._clear_ids) & sure))
         if "points" in wanted:
-            self._publishers["points"].publish(cloud_message(header, self._points))
+            body = obstacle & ~contact_mask(obstacle)
+            points = np.where(body[..., None], np.float32(np.nan), self._points)
+            self._publishers["points"].publish(cloud_message(header, points))
+        if "cost_grid" in wanted:
+            assert self._grid is not None
+            cells = self._grid.fill(labels, sure, self._points, self._costs, self._obstacle_ids)
+            message = grid_message(header, cells, self._grid_settings)
+            self._publishers["cost_grid"].publish(message)
         return ""
 
     def close(self) -> None:
@@ -123,6 +147,9 @@ class NavigationOutputs:
         if intrinsics != self._intrinsics:
             settings = self._settings
             self._points = ground_points(intrinsics, settings.mount, settings.max_range)
+            self._grid = CostGrid(
+                intrinsics, settings.mount, settings.max_range, self._grid_settings
+            )
             self._intrinsics = intrinsics
         return ""
 
@@ -141,6 +168,22 @@ def intrinsics_from(info: CameraInfo) -> Intrinsics:
         )
     fx, _, cx, _, fy, cy, *_ = (float(value) for value in info.k)
     return Intrinsics(fx, fy, cx, cy, info.width, info.height, tuple(float(v) for v in info.d))
+
+
+def grid_message(
+    header: Header, cells: NDArray[np.int8], settings: CostGridSettings
+) -> OccupancyGrid:
+    """Return cells (rows, columns) int8 as a grid with the frame of the header in its middle."""
+    message = OccupancyGrid(header=header)
+    message.info.map_load_time = header.stamp
+    message.info.resolution = settings.resolution
+    message.info.height, message.info.width = cells.shape
+    message.info.origin.position.x = message.info.origin.position.y = -settings.size / 2
+    message.info.origin.orientation.w = 1.0
+    data = array("b")
+    data.frombytes(np.ascontiguousarray(cells).tobytes())
+    message.data = data
+    return message
 
 
 def cloud_message(header: Header, points: NDArray[np.float32]) -> PointCloud2:

@@ -18,6 +18,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends import DEVICES
+from csknet_core.runtime.cost_grid import CostGridSettings
 from csknet_core.runtime.ground import Mount, NavigationSettings
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
@@ -59,7 +60,7 @@ class Parameter:
 _SYNC, _POLICY, _THERMAL = SyncSettings(), PolicySettings(), ThermalSettings()
 _REGISTRATION = RegistrationSettings()
 _MOUNT, _NAVIGATION = Mount(), NavigationSettings()
-_BUNDLE = BundleSettings()
+_BUNDLE, _GRID = BundleSettings(), CostGridSettings()
 _TRANSPORTS = ("raw", "compressed")
 _MODES = ("", *(mode.value for mode in Mode))
 
@@ -153,6 +154,13 @@ PARAMETERS: tuple[Parameter, ...] = (
               "be driven over.", live=False),
     Parameter("navigation.min_confidence", _NAVIGATION.least_confidence, "Pixels less sure than "
               "this are neither obstacle nor clear.", 0.0, 1.0, live=False),
+    Parameter("navigation.grid_size", _GRID.size, "Side of ~/cost_grid, metres.", 0.1, 200.0,
+              live=False),
+    Parameter("navigation.grid_resolution", _GRID.resolution, "Cell of ~/cost_grid, metres.", 0.01,
+              10.0, live=False),
+    Parameter("navigation.class_costs", "", "Costs in ~/cost_grid, such as 'bump:60, curve:-1': 0 "
+              "(free) to 100 (lethal), -1 unknown. Others: obstacles 100, clear classes 0, else "
+              "unknown.", live=False),
     Parameter("policy.force_mode", "", "Answer in this mode whenever its images are there.",
               choices=_MODES),
     Parameter("policy.dark_enter", _POLICY.optical_dark_enter,
@@ -192,6 +200,7 @@ class NodeSettings:
     fallback_confidence_scale: float
     stuck_after_ns: int
     navigation: NavigationSettings
+    cost_grid: CostGridSettings
     bundle: BundleSettings
     max_image_pixels: int
 
@@ -281,6 +290,11 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         get(float, "fallback_confidence_scale"),
         nanoseconds("engine.stuck_after"),
         _navigation(get),
+        CostGridSettings(
+            get(float, "navigation.grid_size"),
+            get(float, "navigation.grid_resolution"),
+            parse_costs(get(str, "navigation.class_costs")),
+        ),
         BundleSettings(get(str, "capture.directory"), get(int, "capture.frames")),
         get(int, "max_image_pixels"),
     )
@@ -299,6 +313,26 @@ def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSe
         clear=names("navigation.clear_classes"),
         least_confidence=get(float, "navigation.min_confidence"),
     )
+
+
+def parse_costs(text: str) -> dict[str, int]:
+    """Read `NAME:COST, NAME:COST`.
+
+    Raises:
+        ConfigError: another form.
+    """
+    costs = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, cost = (part.strip() for part in entry.partition(":"))
+        try:
+            if not name or not colon:
+                raise ValueError
+            costs[name] = int(cost)
+        except ValueError as error:
+            raise ConfigError(
+                f"parameter navigation.class_costs: {entry!r} is not NAME:COST with a whole number"
+            ) from error
+    return costs
 
 
 def read_parameter_file(path: Path) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import Any
 
@@ -39,6 +40,8 @@ class Outputs:
     | `~/overlay`        | sensor_msgs/Image rgb8            | only made when subscribed         |
     | `~/camera_info`    | sensor_msgs/CameraInfo            | of the label map's grid           |
     | `~/label_info`     | std_msgs/String, latched          | class table as JSON               |
+    | `~/labels`         | vision_msgs/LabelInfo, latched    | the same, where vision_msgs is    |
+    |                    |                                   | installed                         |
     | `~/frame_status`   | diagnostic_msgs/DiagnosticArray   | what became of every frame        |
 
     All but the class table carry the stamp and frame of the camera frame they answer.
@@ -58,6 +61,12 @@ class Outputs:
         self._status = node.create_publisher(DiagnosticArray, "~/frame_status", _STATUS)
         self._label_info = node.create_publisher(String, "~/label_info", _LATCHED)
         self._send(self._label_info, String(data=json.dumps(label_info(classes))))
+        self._labels: Any = None
+        labels = vision_label_info(classes)
+        if labels is not None:
+            self._labels = node.create_publisher(type(labels), "~/labels", _LATCHED)
+            labels.header.stamp = node.get_clock().now().to_msg()
+            self._send(self._labels, labels)
 
     @property
     def overlay_wanted(self) -> bool:
@@ -105,6 +114,7 @@ class Outputs:
             self._camera_info,
             self._status,
             self._label_info,
+            *([self._labels] if self._labels is not None else []),
         ):
             self._node.destroy_publisher(publisher)
 
@@ -122,6 +132,20 @@ class Outputs:
             # An interrupt ends the context while the last frame is still being answered.
             if self._node.context.ok():
                 raise
+
+
+def vision_label_info(classes: ClassTable) -> Any:
+    """Return a class table as vision_msgs/LabelInfo, None where vision_msgs is not installed."""
+    try:
+        messages = importlib.import_module("vision_msgs.msg")
+    except ImportError:
+        return None
+    return messages.LabelInfo(
+        class_map=[
+            messages.VisionClass(class_id=class_id, class_name=entry.name)
+            for class_id, entry in enumerate(classes.classes)
+        ]
+    )
 
 
 def label_info(classes: ClassTable) -> dict[str, object]:

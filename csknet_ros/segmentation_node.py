@@ -105,7 +105,10 @@ class SegmentationNode(LifecycleNode):
             self._outputs = Outputs(self, self._segmenter.classes)
             if self._settings.navigation.frame:
                 self._navigation = NavigationOutputs(
-                    self, self._segmenter.classes, self._settings.navigation
+                    self,
+                    self._segmenter.classes,
+                    self._settings.navigation,
+                    self._settings.cost_grid,
                 )
         except CsknetError as error:
             self.get_logger().error(f"configure failed: {error}")

@@ -1,9 +1,12 @@
 """Clouds for a costmap from the real node over real DDS."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import rclpy
 import yaml
+from nav_msgs.msg import OccupancyGrid
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
@@ -54,7 +57,7 @@ class Clouds:
                 PointCloud2, f"csknet/{name}", messages.append, QoSProfile(depth=10)
             )
         publishers = graph.node._navigation._publishers
-        wait_for(lambda: all(p.get_subscription_count() for p in publishers.values()))
+        wait_for(lambda: all(publishers[name].get_subscription_count() for name in self.got))
 
     def wait(self) -> dict[str, PointCloud2]:
         wait_for(lambda: all(self.got.values()))
@@ -82,8 +85,43 @@ def test_obstacles_stand_where_their_lowest_pixels_meet_the_ground():
             assert np.abs(clear - point).max(1).min() < 1e-5
         organised = points_of(got["points"])
         assert organised.shape == (*SIZE, 3)
-        assert np.allclose(organised, POINTS, equal_nan=True)
+        # The person's body is above the ground; it stands on row 31.
+        on_the_ground = POINTS.copy()
+        on_the_ground[16:31, 16:48] = np.nan
+        assert np.allclose(organised, on_the_ground, equal_nan=True)
         assert not got["points"].is_dense
+
+
+def test_the_cost_grid_is_around_the_robot_and_marks_the_person():
+    parameters = {
+        **PARAMETERS,
+        "navigation.grid_size": 20.0,
+        "navigation.grid_resolution": 0.25,
+        "navigation.class_costs": "person:90",
+    }
+    with Graph(**parameters) as graph:
+        grids: list[OccupancyGrid] = []
+        graph.cameras.create_subscription(
+            OccupancyGrid, "csknet/cost_grid", grids.append, QoSProfile(depth=10)
+        )
+        publisher = graph.node._navigation._publishers["cost_grid"]
+        wait_for(lambda: publisher.get_subscription_count() and graph.info.get_subscription_count())
+        graph.info.publish(camera_info(graph.stamp(0)))
+        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.publish_pair(0)
+        wait_for(lambda: bool(grids))
+        (grid,) = grids
+        assert grid.header.frame_id == "base_link"
+        assert stamp_of(grid.header) == graph.stamp(0)
+        assert (grid.info.width, grid.info.height) == (80, 80)
+        assert (grid.info.origin.position.x, grid.info.origin.position.y) == (-10.0, -10.0)
+        assert grid.info.origin.orientation.w == 1.0
+        cells = np.array(grid.data, np.int8).reshape(80, 80)
+        feet = POINTS[31, 16:48]
+        columns, rows = ((feet[:, :2] + 10) / grid.info.resolution).astype(int).T
+        assert (cells[rows, columns] == 90).all()
+        assert set(np.unique(cells)) == {-1, 0, 90}
+        assert np.count_nonzero(cells == 90) == len(set(zip(rows, columns, strict=True)))
 
 
 def test_without_camera_info_there_are_answers_but_no_points():
@@ -132,12 +170,13 @@ def test_an_empty_cloud_is_a_valid_message():
     assert (cloud.height, cloud.width, len(cloud.data)) == (1, 0, 0)
 
 
-def test_the_nav2_example_names_topics_and_parameters_that_exist(repository):
-    example = yaml.safe_load((repository / "config/nav2_example.yaml").read_text())
+@pytest.mark.parametrize("name", ["nav2_example.yaml", "nav2_semantic_layer.yaml"])
+def test_the_nav2_examples_set_parameters_that_exist(repository, name):
+    example = yaml.safe_load((repository / "config" / name).read_text())
     ours = example["/**"]["csknet"]["ros__parameters"]
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=next_domain())
-    arguments = ["--ros-args", "--params-file", str(repository / "config/nav2_example.yaml")]
+    arguments = ["--ros-args", "--params-file", str(repository / "config" / name)]
     node = SegmentationNode(context=context, namespace="robot1", cli_args=arguments)
     for name, value in ours["navigation"].items():
         assert node.get_parameter(f"navigation.{name}").value == value
@@ -145,9 +184,26 @@ def test_the_nav2_example_names_topics_and_parameters_that_exist(repository):
     node.destroy_node()
     rclpy.try_shutdown(context=context)
     assert scale == ours["fallback_confidence_scale"]
-    layer = example["local_costmap"]["local_costmap"]["ros__parameters"]["csknet_layer"]
+
+
+def test_the_nav2_examples_name_topics_the_node_publishes(repository):
+    def layer(name: str) -> dict:
+        example = yaml.safe_load((repository / "config" / name).read_text())
+        return example["local_costmap"]["local_costmap"]["ros__parameters"]["csknet_layer"]
+
+    obstacles, semantic = layer("nav2_example.yaml"), layer("nav2_semantic_layer.yaml")["csknet"]
     with Graph(**PARAMETERS) as graph:
         published = dict(graph.cameras.get_topic_names_and_types())
-        for source in layer["observation_sources"].split():
-            (kind,) = published[layer[source]["topic"]]
-            assert kind.endswith(layer[source]["data_type"])
+        names = graph.node._segmenter.classes.names
+    for source in obstacles["observation_sources"].split():
+        (kind,) = published[obstacles[source]["topic"]]
+        assert kind.endswith(obstacles[source]["data_type"])
+    topics = {"segmentation": "Image", "confidence": "Image", "pointcloud": "PointCloud2"}
+    if importlib.util.find_spec("vision_msgs"):
+        topics["labels"] = "LabelInfo"
+    for topic, kind in topics.items():
+        assert published[semantic[f"{topic}_topic"]] == [
+            f"{'vision' if kind == 'LabelInfo' else 'sensor'}_msgs/msg/{kind}"
+        ]
+    used = [name for kind in semantic["class_types"] for name in semantic[kind]["classes"]]
+    assert sorted(used) == sorted(names)

@@ -45,6 +45,7 @@ def test_every_parameter_reaches_the_settings():
             other = parameter.choices[-1] if parameter.choices else "other"
             other = "fixed" if parameter.name == "thermal.mode" else other
             other = "/other" if parameter.name == "capture.directory" else other
+            other = "bump:60" if parameter.name == "navigation.class_costs" else other
         else:
             other = type(default)(default * 1.01 + 1) if default >= 1 else default + 0.01
             other = type(default)(other)
@@ -86,3 +87,11 @@ def test_the_parameter_reference_is_the_table(repository):
     assert (repository / "docs" / "parameters.md").read_text() == text
     for parameter in PARAMETERS:
         assert f"| `{parameter.name}` |" in text
+
+
+def test_costs_are_read_by_name():
+    settings = build_settings({"navigation.class_costs": "bump: 60, curve:-1,"})
+    assert settings.cost_grid.costs == {"bump": 60, "curve": -1}
+    for text in ("bump", ":3", "bump:much", "bump:1.5", "bump:101"):
+        with pytest.raises(ConfigError, match=r"bump|class_costs"):
+            build_settings({"navigation.class_costs": text})
