@@ -149,8 +149,8 @@ def test_the_weights_of_the_best_validation_are_kept(tmp_path, pairs, monkeypatc
     recipe = dataclasses.replace(SMALL, steps=3, validation=validation)
     trainer = Trainer(recipe, tmp_path)
     trainer.run()
-    assert load_network(trainer.best_path)[1].card["step"] == 2
-    assert load_network(trainer.weights_path)[1].card["step"] == 3
+    assert load_network(str(trainer.best_path))[1].card["step"] == 2
+    assert load_network(str(trainer.weights_path))[1].card["step"] == 3
 
 
 @pytest.mark.parametrize(("modality", "other"), [("optical", "thermal"), ("thermal", "optical")])
