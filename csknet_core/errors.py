@@ -23,6 +23,10 @@ class DataError(CsknetError):
     """A dataset, image file or label file is missing, damaged or inconsistent."""
 
 
+class PoseError(CsknetError):
+    """It is not known where a camera is on the robot, at the time of an image."""
+
+
 class ImageError(CsknetError):
     """An image array or message has a shape, encoding or content that cannot be used."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import Any
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
@@ -15,7 +14,8 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from csknet_core.classes import ClassTable
-from csknet_core.errors import ConfigError
+from csknet_core.errors import ConfigError, CsknetError
+from csknet_core.runtime.camera_pose import CameraPose
 from csknet_core.runtime.cost_grid import CostGrid, CostGridSettings, class_costs
 from csknet_core.runtime.ground import (
     Intrinsics,
@@ -23,8 +23,9 @@ from csknet_core.runtime.ground import (
     class_mask,
     clear_mask,
     contact_mask,
-    ground_points,
+    meet_ground,
 )
+from csknet_ros.mount import open_mount
 
 _CLOUDS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _POINT_STEP = 12
@@ -51,7 +52,7 @@ class NavigationOutputs:
         grid: the grid of costs.
 
     Raises:
-        ConfigError: a class name is not in the table.
+        ConfigError: a class name is not in the table, or tf2 is asked for and not installed.
     """
 
     def __init__(
@@ -71,8 +72,11 @@ class NavigationOutputs:
             classes.names, grid.costs or {}, self._obstacle_ids, self._clear_ids
         )
         self._intrinsics: Intrinsics | None = None
-        self._grid: CostGrid | None = None
+        self._rays: NDArray[np.float64] = np.empty((0, 0, 3))
+        self._pose: CameraPose | None = None
         self._points: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)
+        self._grid: CostGrid | None = None
+        self._mount = open_mount(node, settings)
         self._publishers = {
             name: node.create_publisher(PointCloud2, f"~/{name}", _CLOUDS)
             for name in ("obstacles", "clear", "points")
@@ -81,7 +85,7 @@ class NavigationOutputs:
 
     def publish(
         self,
-        stamp: Any,
+        camera: Header,
         labels: NDArray[np.uint8],
         confidence: NDArray[np.uint8],
         camera_info: CameraInfo | None,
@@ -89,7 +93,7 @@ class NavigationOutputs:
         """Publish what somebody subscribes to.
 
         Args:
-            stamp: of the answered frame.
+            camera: header of the label map: stamp and optical frame.
             labels: (H, W) class ids.
             confidence: (H, W), 255 is certain.
             camera_info: of the label map's grid, if known.
@@ -100,11 +104,13 @@ class NavigationOutputs:
         wanted = [n for n, p in self._publishers.items() if p.get_subscription_count()]
         if not wanted:
             return ""
-        problem = self._prepare(labels, camera_info)
-        if problem:
-            return problem
+        try:
+            intrinsics = self._look_through(labels, camera_info)
+            self._place(self._mount.pose(camera.frame_id, camera.stamp))
+        except CsknetError as error:
+            return str(error)
         sure = confidence >= 255 * self._settings.least_confidence
-        header = Header(stamp=stamp, frame_id=self._settings.frame)
+        header = Header(stamp=camera.stamp, frame_id=self._settings.frame)
         obstacle = class_mask(labels, self._obstacle_ids)
         if "obstacles" in wanted:
             self._send("obstacles", header, contact_mask(obstacle & sure))
@@ -115,14 +121,16 @@ class NavigationOutputs:
             points = np.where(body[..., None], np.float32(np.nan), self._points)
             self._publishers["points"].publish(cloud_message(header, points))
         if "cost_grid" in wanted:
-            assert self._grid is not None
-            cells = self._grid.fill(labels, sure, self._points, self._costs, self._obstacle_ids)
+            cells = self._cost_grid(intrinsics).fill(
+                labels, sure, self._points, self._costs, self._obstacle_ids
+            )
             message = grid_message(header, cells, self._grid_settings)
             self._publishers["cost_grid"].publish(message)
         return ""
 
     def close(self) -> None:
-        """Destroy the publishers."""
+        """Destroy the publishers and forget the camera."""
+        self._mount.close()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
@@ -131,27 +139,44 @@ class NavigationOutputs:
         points = points[np.isfinite(points[:, 0])]
         self._publishers[name].publish(cloud_message(header, points[None]))
 
-    def _prepare(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> str:
-        """Make the ground points of this camera, once; return what is wrong with it."""
+    def _look_through(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> Intrinsics:
+        """Return the camera of a label map; its rays are made once.
+
+        Raises:
+            ConfigError: it is unknown, not calibrated or of another size.
+        """
         if info is None:
-            return "no camera_info came: publish thermal/camera_info to get points on the ground"
+            raise ConfigError(
+                "no camera_info came: publish thermal/camera_info to get points on the ground"
+            )
         if (info.height, info.width) != labels.shape:
-            return (
+            raise ConfigError(
                 f"camera_info is of {info.width}x{info.height} pixels, the label map of "
                 f"{labels.shape[1]}x{labels.shape[0]}; they must be one grid"
             )
-        try:
-            intrinsics = intrinsics_from(info)
-        except ConfigError as error:
-            return str(error)
+        intrinsics = intrinsics_from(info)
         if intrinsics != self._intrinsics:
-            settings = self._settings
-            self._points = ground_points(intrinsics, settings.mount, settings.max_range)
+            self._rays = intrinsics.rays()
+            self._intrinsics, self._pose = intrinsics, None
+        return intrinsics
+
+    def _place(self, pose: CameraPose) -> None:
+        """Make the ground points of a pose, once for as long as the camera does not move.
+
+        Raises:
+            PoseError: the camera is not above the ground.
+        """
+        if pose != self._pose:
+            self._points = meet_ground(self._rays, pose, self._settings.max_range)
+            self._pose, self._grid = pose, None
+
+    def _cost_grid(self, intrinsics: Intrinsics) -> CostGrid:
+        if self._grid is None:
+            assert self._pose is not None
             self._grid = CostGrid(
-                intrinsics, settings.mount, settings.max_range, self._grid_settings
+                intrinsics, self._pose, self._settings.max_range, self._grid_settings
             )
-            self._intrinsics = intrinsics
-        return ""
+        return self._grid
 
 
 def intrinsics_from(info: CameraInfo) -> Intrinsics:

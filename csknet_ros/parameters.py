@@ -19,7 +19,7 @@ from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends import DEVICES
 from csknet_core.runtime.cost_grid import CostGridSettings
-from csknet_core.runtime.ground import Mount, NavigationSettings
+from csknet_core.runtime.ground import MOUNT_SOURCES, Mount, NavigationSettings
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
@@ -133,7 +133,10 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("fallback_confidence_scale", 1.0, "Confidence is multiplied by this in thermal-only "
               "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
     Parameter("navigation.frame", "", "Frame of the points for a costmap, such as base_link; empty "
-              "turns them off.", live=False),
+              "turns them off. Its ground is z = 0.", live=False),
+    Parameter("navigation.mount", _NAVIGATION.mount_source, "Where the camera's pose in that frame "
+              "comes from: the next six parameters, or tf2 (frame_id of the label map, at its "
+              "stamp).", choices=MOUNT_SOURCES, live=False),
     Parameter("navigation.x", _MOUNT.x, "Thermal camera ahead of that frame, metres.", -100.0,
               100.0, live=False),
     Parameter("navigation.y", _MOUNT.y, "Thermal camera to the left of it, metres.", -100.0, 100.0,
@@ -307,6 +310,7 @@ def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSe
     places = ("x", "y", "height", "roll", "pitch", "yaw")
     return NavigationSettings(
         frame=get(str, "navigation.frame"),
+        mount_source=get(str, "navigation.mount"),
         mount=Mount(**{place: get(float, f"navigation.{place}") for place in places}),
         max_range=get(float, "navigation.max_range"),
         obstacles=names("navigation.obstacle_classes"),

@@ -334,10 +334,13 @@ class SegmentationNode(LifecycleNode):
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
         if self._navigation is not None:
             problem = self._navigation.publish(
-                header.stamp, answer.labels, answer.confidence, camera_info
+                header, answer.labels, answer.confidence, camera_info
             )
             if problem:
-                self._warn(f"no points for the costmap: {problem}")
+                # Not by _warn: its throttle, shared with other warnings, could hide this for ever.
+                self.get_logger().warning(
+                    f"no points for the costmap: {problem}", throttle_duration_sec=_THROTTLE_S
+                )
         status = answered(frame, answer, segmenter.name)
         status = replace(
             status,
@@ -372,7 +375,8 @@ class SegmentationNode(LifecycleNode):
         own = frame.thermal if self._settings.grid is Modality.THERMAL else frame.optical
         if own is not None:
             self._grid_frame_id = own.data.header.frame_id
-        return Header(stamp=header.stamp, frame_id=self._grid_frame_id or header.frame_id)
+        # The other camera's frame would be wrong, also where this camera's is not known.
+        return Header(stamp=header.stamp, frame_id=self._grid_frame_id)
 
     def _on_problem(self, modality: Modality, error: ImageError) -> None:
         camera, topic = "RGB", "rgb/image"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError
-from csknet_core.runtime.ground import Intrinsics, Mount, class_mask, contact_mask
+from csknet_core.runtime.camera_pose import CameraPose
+from csknet_core.runtime.ground import Intrinsics, class_mask, contact_mask
 
 UNKNOWN = -1
 LETHAL = 100
@@ -91,22 +92,22 @@ class CostGrid:
 
     Args:
         intrinsics: of the label map.
-        mount: of the camera.
+        pose: of the camera.
         max_range: cells farther from the camera are unknown, metres.
         settings: of the grid.
     """
 
     def __init__(
-        self, intrinsics: Intrinsics, mount: Mount, max_range: float, settings: CostGridSettings
+        self, intrinsics: Intrinsics, pose: CameraPose, max_range: float, settings: CostGridSettings
     ) -> None:
         self._settings = settings
         cells = settings.cells
         along = (np.arange(cells) + 0.5) * settings.resolution - settings.size / 2
         x, y = np.meshgrid(along, along)
-        rotation = mount.rotation()
-        offset = np.stack([x - mount.x, y - mount.y, np.full_like(x, -mount.height)], -1)
+        rotation = pose.rotation()
+        offset = np.stack([x - pose.x, y - pose.y, np.full_like(x, -pose.height)], -1)
         points = offset @ rotation  # robot axes to optical ones
-        seen = (points[..., 2] > _NEAR) & (np.hypot(x - mount.x, y - mount.y) <= max_range)
+        seen = (points[..., 2] > _NEAR) & (np.hypot(x - pose.x, y - pose.y) <= max_range)
         u, v, inside = _pixels(intrinsics, points, seen)
         self._inside = inside
         self._index = np.where(inside, v * intrinsics.width + u, 0)

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.errors import ConfigError
+from csknet_core.errors import ConfigError, PoseError
+from csknet_core.runtime.camera_pose import CameraPose
 
 # Optical axes (right, down, forward) in body axes (forward, left, up).
 _OPTICAL_TO_BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+MOUNT_SOURCES = ("parameters", "tf")
 _LEAST_DROP = 1e-3  # a ray must fall at least 1 m in 1 km to count as meeting the ground
 
 
@@ -98,7 +100,8 @@ class NavigationSettings:
 
     Attributes:
         frame: frame of the points, such as base_link; "" turns these outputs off.
-        mount: where the camera is in that frame.
+        mount: where the camera is in that frame, if the source is "parameters".
+        mount_source: "parameters", or "tf" for what tf2 knows at every image's time.
         max_range: farthest points, metres.
         obstacles: names of classes that must not be driven over; () takes all but the first.
         clear: names of classes that can be.
@@ -107,6 +110,7 @@ class NavigationSettings:
 
     frame: str = ""
     mount: Mount = field(default_factory=Mount)
+    mount_source: str = "parameters"
     max_range: float = 10.0
     obstacles: tuple[str, ...] = ()
     clear: tuple[str, ...] = ("background",)
@@ -114,26 +118,41 @@ class NavigationSettings:
 
 
 def ground_points(
-    intrinsics: Intrinsics, mount: Mount, max_range: float = np.inf
+    intrinsics: Intrinsics, pose: CameraPose, max_range: float = np.inf
 ) -> NDArray[np.float32]:
     """Return where every pixel's ray meets the ground.
 
     Args:
         intrinsics: of the image.
-        mount: of the camera.
+        pose: of the camera.
         max_range: points farther from the camera (along the ground) are left out, metres.
 
     Returns:
-        (H, W, 3) float32 in the mount's frame, z = 0; NaN for pixels at or above the horizon and
+        (H, W, 3) float32 in the pose's frame, z = 0; NaN for pixels at or above the horizon and
         for points out of range.
+
+    Raises:
+        PoseError: the camera is not above the ground.
     """
-    directions = intrinsics.rays() @ mount.rotation().T
+    return meet_ground(intrinsics.rays(), pose, max_range)
+
+
+def meet_ground(
+    rays: NDArray[np.float64], pose: CameraPose, max_range: float = np.inf
+) -> NDArray[np.float32]:
+    """Return where rays (H, W, 3) in optical axes meet the ground, see `ground_points`."""
+    if not pose.height > 0:
+        raise PoseError(
+            f"the camera is at z = {pose.height:g} m: it must be above the ground, which is z = 0 "
+            "of navigation.frame"
+        )
+    directions = rays @ pose.rotation().T
     falls = -directions[..., 2] > _LEAST_DROP
-    scale = mount.height / np.where(falls, -directions[..., 2], 1.0)
+    scale = pose.height / np.where(falls, -directions[..., 2], 1.0)
     offset = directions[..., :2] * scale[..., None]
     seen = falls & (np.hypot(offset[..., 0], offset[..., 1]) <= max_range)
-    points = np.zeros((intrinsics.height, intrinsics.width, 3))
-    points[..., :2] = offset + np.array([mount.x, mount.y])
+    points = np.zeros(rays.shape)
+    points[..., :2] = offset + np.array([pose.x, pose.y])
     points[~seen] = np.nan
     return points.astype(np.float32)
 

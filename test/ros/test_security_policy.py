@@ -1,5 +1,7 @@
 """The SROS2 policy allows the node exactly what it does."""
 
+import sys
+from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
@@ -7,6 +9,7 @@ import rclpy
 from rclpy.parameter import Parameter
 from support.engines import ThresholdEngine, threshold_segmenter
 from support.graph import next_domain
+from support.tf_double import module
 
 from csknet_ros.segmentation_node import SegmentationNode
 
@@ -38,6 +41,7 @@ def used() -> dict[str, set[str]]:
         for transport in ("raw", "compressed"):
             values = {
                 "navigation.frame": "base_link",
+                "navigation.mount": "tf",
                 "rgb_transport": transport,
                 "thermal_transport": transport,
                 "use_sim_time": True,
@@ -47,7 +51,9 @@ def used() -> dict[str, set[str]]:
                 context=context,
                 parameter_overrides=[Parameter(k, value=v) for k, v in values.items()],
             )
-            node.autostart()
+            # The stand-in subscribes to what tf2's listener does.
+            with mock.patch.dict(sys.modules, tf2_ros=module()):
+                node.autostart()
             for action, names in (
                 ("publish", node.get_publisher_names_and_types_by_node(NAME, SPACE)),
                 ("subscribe", node.get_subscriber_names_and_types_by_node(NAME, SPACE)),
