@@ -39,6 +39,14 @@ class Outcome:
     status: FrameStatus
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong last, and when (monotonic seconds)."""
+
+    time_s: float
+    text: str
+
+
 class Statistics:
     """Counts all frames and remembers the last seconds. Any thread may call any method."""
 
@@ -48,6 +56,14 @@ class Statistics:
         self._modes: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
         self._mode = ""
+        self._without_points = 0
+        self._points_problem = Problem(0.0, "")
+
+    def add_without_points(self, problem: str) -> None:
+        """Count an answered frame that gave a costmap nothing, and why."""
+        with self._lock:
+            self._without_points += 1
+            self._points_problem = Problem(time.monotonic(), problem)
 
     def add(self, status: FrameStatus) -> None:
         """Count one frame."""
@@ -74,6 +90,7 @@ class Statistics:
             horizon = time.monotonic() - _WINDOW_S
             recent = [entry.status for entry in self._recent if entry.time_s >= horizon]
             modes, drops, mode = dict(self._modes), dict(self._drops), self._mode
+            without_points, problem = self._without_points, self._points_problem
         answered = [status for status in recent if status.answered]
         values: dict[str, object] = {
             "mode": mode or "none yet",
@@ -90,9 +107,13 @@ class Statistics:
         values.update({f"dropped_{name}": count for name, count in drops.items()})
         if health is not None:
             values.update(_sync_values(health))
+        if without_points:
+            values["frames_without_points"] = without_points
+            values["points_problem"] = problem.text
         if trouble:
             values["trouble"] = trouble
-        level, message = _judge(recent, health, active, trouble)
+        points_problem = problem.text if problem.time_s >= horizon else ""
+        level, message = _judge(recent, health, active, trouble, points_problem)
         return DiagnosticStatus(
             level=level,
             name="csknet: segmentation",
@@ -116,7 +137,11 @@ def _sync_values(health: SyncHealth) -> dict[str, object]:
 
 
 def _judge(
-    recent: list[FrameStatus], health: SyncHealth | None, active: bool, trouble: str
+    recent: list[FrameStatus],
+    health: SyncHealth | None,
+    active: bool,
+    trouble: str,
+    points_problem: str,
 ) -> tuple[bytes, str]:
     """Return level and message: the worst thing of the last seconds, and its cure."""
     if not active:
@@ -136,6 +161,8 @@ def _judge(
         return DiagnosticStatus.WARN, f"{lost}: answering with the other camera alone"
     if trouble:
         return DiagnosticStatus.WARN, f"{trouble}; restart the node to try the first one again"
+    if points_problem:
+        return DiagnosticStatus.WARN, f"no points for the costmap: {points_problem}"
     fallback = [s for s in recent if s.answered and s.mode != Mode.FUSED.value]
     if fallback:
         last = fallback[-1]

@@ -50,6 +50,7 @@ _TO_RGB = {
 }
 _COLOR_CURE = "publish rgb8, bgr8, rgba8, bgra8 or mono8"
 _THERMAL_CURE = "publish mono8, mono16, 16UC1 or 32FC1"
+_DEPTH_CURE = "publish 16UC1 (millimetres) or 32FC1 (metres), see REP-118"
 
 
 def optical_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -110,6 +111,24 @@ def thermal_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray
             f"encoding '{encoding}' holds false colours, not temperatures; {_THERMAL_CURE}"
         )
     return np.ascontiguousarray(first)
+
+
+def depth_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """Return the depth image of a `sensor_msgs/Image` as (H, W) uint16 or float32.
+
+    The array may be a read-only view of the message.
+
+    Args:
+        message: the message.
+        most_pixels: larger images are refused before anything is copied.
+
+    Raises:
+        ImageError: the message is truncated, empty, too large, or of an unusable encoding.
+    """
+    check_pixels(message, most_pixels)
+    if message.encoding not in ("16UC1", "mono16", "32FC1"):
+        raise ImageError(f"encoding '{message.encoding}' is no depth image; {_DEPTH_CURE}")
+    return _view(message)
 
 
 def check_pixels(message: Any, most_pixels: int = MAX_PIXELS) -> None:

@@ -14,18 +14,14 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from csknet_core.classes import ClassTable
-from csknet_core.errors import ConfigError, CsknetError
-from csknet_core.runtime.camera_pose import CameraPose
-from csknet_core.runtime.cost_grid import CostGrid, CostGridSettings, class_costs
-from csknet_core.runtime.ground import (
-    Intrinsics,
-    NavigationSettings,
-    class_mask,
-    clear_mask,
-    contact_mask,
-    meet_ground,
-)
+from csknet_core.errors import ConfigError, CsknetError, ImageError
+from csknet_core.runtime.cost_grid import CostGridSettings, class_costs
+from csknet_core.runtime.costmap import CostmapFrame, GroundProjection, Pixels, Roles
+from csknet_core.runtime.depth import DepthFrame, depth_points
+from csknet_core.runtime.ground import Intrinsics, NavigationSettings
+from csknet_ros.depth_input import DepthInput
 from csknet_ros.mount import open_mount
+from csknet_ros.parameters import NodeSettings
 
 _CLOUDS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _POINT_STEP = 12
@@ -34,16 +30,17 @@ _POINT_STEP = 12
 class NavigationOutputs:
     """Publishers of three clouds and a grid; each is made when subscribed to.
 
-    | topic         | content                                                                    |
-    |---------------|----------------------------------------------------------------------------|
-    | `~/obstacles` | points where obstacles stand on the ground, to mark cells                  |
+    | topic         | on flat ground                              | with depth images            |
+    |---------------|---------------------------------------------|------------------------------|
+    | `~/obstacles` | points where obstacles stand, to mark cells | all measured obstacle pixels |
     | `~/clear`     | end of the clear ground in every image column, to clear cells by ray       |
-    | `~/points`    | organised cloud on the label map's grid; NaN where a pixel sees no ground  |
+    | `~/points`    | organised cloud on the label map's grid: where a pixel's ray meets the     |
+    |               | ground                                      | what was measured            |
     | `~/cost_grid` | nav_msgs/OccupancyGrid around the robot with a cost for every class        |
 
     The first three are sensor_msgs/PointCloud2 of x, y, z. All are in `settings.frame` with the
-    frame's stamp. In `~/points` the body of an obstacle, which is above the ground, is NaN, too;
-    the pixels it stands on are not.
+    frame's stamp. In `~/points` pixels without a point are NaN: on flat ground also the body of an
+    obstacle, which is above it; the pixels it stands on are not.
 
     Args:
         node: publishes in its name.
@@ -65,17 +62,14 @@ class NavigationOutputs:
         self._node = node
         self._settings = settings
         self._grid_settings = grid
-        names = settings.obstacles or classes.names[1:]
-        self._obstacle_ids = [classes.id_of(name) for name in names]
-        self._clear_ids = [classes.id_of(name) for name in settings.clear]
-        self._costs = class_costs(
-            classes.names, grid.costs or {}, self._obstacle_ids, self._clear_ids
-        )
+        obstacles = tuple(classes.id_of(name) for name in settings.obstacles or classes.names[1:])
+        clear = tuple(classes.id_of(name) for name in settings.clear)
+        costs = class_costs(classes.names, grid.costs or {}, obstacles, clear)
+        self._roles = Roles(obstacles, clear, costs)
         self._intrinsics: Intrinsics | None = None
         self._rays: NDArray[np.float64] = np.empty((0, 0, 3))
-        self._pose: CameraPose | None = None
-        self._points: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)
-        self._grid: CostGrid | None = None
+        self._ground = GroundProjection(settings.max_range, grid)
+        self._depth: DepthInput | None = None
         self._mount = open_mount(node, settings)
         self._publishers = {
             name: node.create_publisher(PointCloud2, f"~/{name}", _CLOUDS)
@@ -83,9 +77,26 @@ class NavigationOutputs:
         }
         self._publishers["cost_grid"] = node.create_publisher(OccupancyGrid, "~/cost_grid", _CLOUDS)
 
+    def start(self, settings: NodeSettings) -> None:
+        """Subscribe to depth images, if they are used."""
+        if self._settings.depth == "depth_image":
+            self._depth = DepthInput(self._node, settings)
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Put live settings in force."""
+        if self._depth is not None:
+            self._depth.settings = settings
+
+    def stop(self) -> None:
+        """Unsubscribe."""
+        depth, self._depth = self._depth, None
+        if depth is not None:
+            depth.close()
+
     def publish(
         self,
         camera: Header,
+        depth_stamp_ns: int,
         labels: NDArray[np.uint8],
         confidence: NDArray[np.uint8],
         camera_info: CameraInfo | None,
@@ -94,6 +105,7 @@ class NavigationOutputs:
 
         Args:
             camera: header of the label map: stamp and optical frame.
+            depth_stamp_ns: stamp that the depth image must be near to.
             labels: (H, W) class ids.
             confidence: (H, W), 255 is certain.
             camera_info: of the label map's grid, if known.
@@ -104,40 +116,34 @@ class NavigationOutputs:
         wanted = [n for n, p in self._publishers.items() if p.get_subscription_count()]
         if not wanted:
             return ""
+        sure = confidence >= 255 * self._settings.least_confidence
         try:
             intrinsics = self._look_through(labels, camera_info)
-            self._place(self._mount.pose(camera.frame_id, camera.stamp))
+            frame = self._frame(
+                Pixels(labels, sure, self._roles), intrinsics, camera, depth_stamp_ns
+            )
         except CsknetError as error:
             return str(error)
-        sure = confidence >= 255 * self._settings.least_confidence
         header = Header(stamp=camera.stamp, frame_id=self._settings.frame)
-        obstacle = class_mask(labels, self._obstacle_ids)
         if "obstacles" in wanted:
-            self._send("obstacles", header, contact_mask(obstacle & sure))
+            self._send("obstacles", cloud_message(header, frame.obstacles()[None]))
         if "clear" in wanted:
-            self._send("clear", header, clear_mask(class_mask(labels, self._clear_ids) & sure))
+            self._send("clear", cloud_message(header, frame.clear()[None]))
         if "points" in wanted:
-            body = obstacle & ~contact_mask(obstacle)
-            points = np.where(body[..., None], np.float32(np.nan), self._points)
-            self._publishers["points"].publish(cloud_message(header, points))
+            self._send("points", cloud_message(header, frame.points()))
         if "cost_grid" in wanted:
-            cells = self._cost_grid(intrinsics).fill(
-                labels, sure, self._points, self._costs, self._obstacle_ids
-            )
-            message = grid_message(header, cells, self._grid_settings)
-            self._publishers["cost_grid"].publish(message)
+            self._send("cost_grid", grid_message(header, frame.cells(), self._grid_settings))
         return ""
 
     def close(self) -> None:
         """Destroy the publishers and forget the camera."""
+        self.stop()
         self._mount.close()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
-    def _send(self, name: str, header: Header, mask: NDArray[np.bool_]) -> None:
-        points = self._points[mask]
-        points = points[np.isfinite(points[:, 0])]
-        self._publishers[name].publish(cloud_message(header, points[None]))
+    def _send(self, name: str, message: PointCloud2 | OccupancyGrid) -> None:
+        self._publishers[name].publish(message)
 
     def _look_through(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> Intrinsics:
         """Return the camera of a label map; its rays are made once.
@@ -156,27 +162,30 @@ class NavigationOutputs:
             )
         intrinsics = intrinsics_from(info)
         if intrinsics != self._intrinsics:
-            self._rays = intrinsics.rays()
-            self._intrinsics, self._pose = intrinsics, None
+            self._intrinsics, self._rays = intrinsics, intrinsics.rays()
         return intrinsics
 
-    def _place(self, pose: CameraPose) -> None:
-        """Make the ground points of a pose, once for as long as the camera does not move.
+    def _frame(
+        self, pixels: Pixels, intrinsics: Intrinsics, camera: Header, depth_stamp_ns: int
+    ) -> CostmapFrame:
+        """Return where the pixels of an answer are.
 
         Raises:
-            PoseError: the camera is not above the ground.
+            PoseError, ImageError: that cannot be known for this frame.
         """
-        if pose != self._pose:
-            self._points = meet_ground(self._rays, pose, self._settings.max_range)
-            self._pose, self._grid = pose, None
-
-    def _cost_grid(self, intrinsics: Intrinsics) -> CostGrid:
-        if self._grid is None:
-            assert self._pose is not None
-            self._grid = CostGrid(
-                intrinsics, self._pose, self._settings.max_range, self._grid_settings
-            )
-        return self._grid
+        settings, depth = self._settings, self._depth
+        if settings.depth == "ground":
+            pose = self._mount.pose(camera.frame_id, camera.stamp)
+            return self._ground.frame(pixels, intrinsics, self._rays, pose)
+        if depth is None:
+            raise ImageError("the node is being deactivated")
+        image = depth.nearest(depth_stamp_ns)
+        # Depth first: while it is waited for, transforms come in, too.
+        pose = self._mount.pose(camera.frame_id, camera.stamp)
+        points = depth_points(self._rays, pose, image, settings.max_range)
+        return DepthFrame(
+            pixels, points, self._grid_settings, settings.clear_height, settings.stride
+        )
 
 
 def intrinsics_from(info: CameraInfo) -> Intrinsics:

@@ -19,7 +19,12 @@ from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends import DEVICES
 from csknet_core.runtime.cost_grid import CostGridSettings
-from csknet_core.runtime.ground import MOUNT_SOURCES, Mount, NavigationSettings
+from csknet_core.runtime.ground import (
+    DEPTH_SOURCES,
+    MOUNT_SOURCES,
+    Mount,
+    NavigationSettings,
+)
 from csknet_core.runtime.policy import PolicySettings
 from csknet_core.runtime.preprocess import ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
@@ -149,6 +154,15 @@ PARAMETERS: tuple[Parameter, ...] = (
               "down.", -1.6, 1.6, live=False),
     Parameter("navigation.yaw", _MOUNT.yaw, "Of the camera's body, radians; positive looks left.",
               -3.2, 3.2, live=False),
+    Parameter("navigation.depth", _NAVIGATION.depth, "How far away pixels are: on flat ground, or "
+              "as depth/image says, which must be on the label map's grid.",
+              choices=DEPTH_SOURCES, live=False),
+    Parameter("navigation.clear_height", _NAVIGATION.clear_height, "With depth_image: pixels of "
+              "clear classes that are farther from z = 0 are no ground, metres.", 0.0, 10.0,
+              live=False),
+    Parameter("navigation.obstacle_stride", _NAVIGATION.stride, "With depth_image: rows and "
+              "columns from one point of ~/obstacles to the next; 1 leaves none out.", 1, 64,
+              live=False),
     Parameter("navigation.max_range", _NAVIGATION.max_range, "Farthest points, metres.", 0.1,
               1000.0, live=False),
     Parameter("navigation.obstacle_classes", "", "Comma-separated names of classes not to drive "
@@ -316,6 +330,9 @@ def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSe
         obstacles=names("navigation.obstacle_classes"),
         clear=names("navigation.clear_classes"),
         least_confidence=get(float, "navigation.min_confidence"),
+        depth=get(str, "navigation.depth"),
+        clear_height=get(float, "navigation.clear_height"),
+        stride=get(int, "navigation.obstacle_stride"),
     )
 
 

@@ -18,13 +18,15 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter as RosParameter
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
-from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
+from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.bundle import Recorder, write_bundle
 from csknet_ros.decoding import decode_frame
+from csknet_ros.depth_input import depth_stamp_ns
 from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet
@@ -137,6 +139,8 @@ class SegmentationNode(LifecycleNode):
             self._settings.transports,
             self._settings.grid,
         )
+        if self._navigation is not None:
+            self._navigation.start(self._settings)
         self.get_logger().info("active")
         return super().on_activate(state)
 
@@ -172,6 +176,8 @@ class SegmentationNode(LifecycleNode):
         if self._inputs is not None:
             self._inputs.close()
             self._inputs = None
+        if self._navigation is not None:
+            self._navigation.stop()
         if self._sync is not None:
             self._sync.reset()
         if self._worker is not None:
@@ -232,6 +238,8 @@ class SegmentationNode(LifecycleNode):
         self._settings = settings
         if self._sync is not None:
             self._sync.settings = settings.sync
+        if self._navigation is not None:
+            self._navigation.apply(settings)
         if self._segmenter is not None:
             self._segmenter.thermal.settings = settings.segmenter.thermal
             self._segmenter.policy.settings = settings.segmenter.policy
@@ -333,14 +341,7 @@ class SegmentationNode(LifecycleNode):
         camera_info = self._inputs.camera_info if self._inputs is not None else None
         outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
         if self._navigation is not None:
-            problem = self._navigation.publish(
-                header, answer.labels, answer.confidence, camera_info
-            )
-            if problem:
-                # Not by _warn: its throttle, shared with other warnings, could hide this for ever.
-                self.get_logger().warning(
-                    f"no points for the costmap: {problem}", throttle_duration_sec=_THROTTLE_S
-                )
+            self._publish_navigation(self._navigation, frame, header, answer, camera_info)
         status = answered(frame, answer, segmenter.name)
         status = replace(
             status,
@@ -349,6 +350,26 @@ class SegmentationNode(LifecycleNode):
             total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
         )
         self._finish(header, status)
+
+    def _publish_navigation(
+        self,
+        navigation: NavigationOutputs,
+        frame: FrameSet[Any],
+        header: Any,
+        answer: Segmentation,
+        camera_info: CameraInfo | None,
+    ) -> None:
+        assert self._settings is not None
+        depth_stamp = depth_stamp_ns(frame, self._settings)
+        problem = navigation.publish(
+            header, depth_stamp, answer.labels, answer.confidence, camera_info
+        )
+        if problem:
+            self._statistics.add_without_points(problem)
+            # Not by _warn: its throttle, shared with other warnings, could hide this for ever.
+            self.get_logger().warning(
+                f"no points for the costmap: {problem}", throttle_duration_sec=_THROTTLE_S
+            )
 
     def _claim(self, job: Job[Any], segmenter: Segmenter) -> bool:
         """Ask for the right to end a frame; an engine that was given up is freed."""

@@ -137,12 +137,33 @@ class CostGrid:
         values = np.where(sure & ~standing, costs[labels], np.int8(UNKNOWN))
         grid = np.where(self._inside, values.reshape(-1)[self._index], np.int8(UNKNOWN))
         feet = contact_mask(standing) & np.isfinite(points[..., 0])
-        half, resolution = self._settings.size / 2, self._settings.resolution
-        columns, rows = np.floor((points[feet][:, :2] + half) / resolution).astype(np.int64).T
-        within = (rows >= 0) & (columns >= 0) & (rows < len(grid)) & (columns < len(grid))
-        at = rows[within], columns[within]
-        np.maximum.at(grid, at, costs[labels[feet][within]])
+        mark_cells(grid, points[feet], costs[labels[feet]], self._settings)
         return grid
+
+
+def empty_grid(settings: CostGridSettings) -> NDArray[np.int8]:
+    """Return a grid (rows, columns) of which nothing is known."""
+    return np.full((settings.cells, settings.cells), UNKNOWN, np.int8)
+
+
+def mark_cells(
+    grid: NDArray[np.int8],
+    points: NDArray[np.float32],
+    costs: NDArray[np.int8],
+    settings: CostGridSettings,
+) -> None:
+    """Raise the cells that points are in to the points' costs; points off the grid are left out.
+
+    Args:
+        grid: (rows, columns), changed.
+        points: (N, 3) finite.
+        costs: (N,) of the points.
+        settings: of the grid.
+    """
+    half, resolution = settings.size / 2, settings.resolution
+    columns, rows = np.floor((points[:, :2] + half) / resolution).astype(np.int64).T
+    within = (rows >= 0) & (columns >= 0) & (rows < len(grid)) & (columns < len(grid))
+    np.maximum.at(grid, (rows[within], columns[within]), costs[within])
 
 
 def _pixels(

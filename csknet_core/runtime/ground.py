@@ -19,6 +19,7 @@ from csknet_core.runtime.camera_pose import CameraPose
 # Optical axes (right, down, forward) in body axes (forward, left, up).
 _OPTICAL_TO_BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 MOUNT_SOURCES = ("parameters", "tf")
+DEPTH_SOURCES = ("ground", "depth_image")
 _LEAST_DROP = 1e-3  # a ray must fall at least 1 m in 1 km to count as meeting the ground
 
 
@@ -106,6 +107,10 @@ class NavigationSettings:
         obstacles: names of classes that must not be driven over; () takes all but the first.
         clear: names of classes that can be.
         least_confidence: pixels below it are no obstacles and not clear, 0..1.
+        depth: how far away pixels are: "ground" takes them to be on flat ground, "depth_image"
+            takes a depth image on the label map's grid.
+        clear_height: with a depth image, clear pixels farther from z = 0 are no ground, metres.
+        stride: with a depth image, rows and columns from one obstacle point to the next.
     """
 
     frame: str = ""
@@ -115,6 +120,9 @@ class NavigationSettings:
     obstacles: tuple[str, ...] = ()
     clear: tuple[str, ...] = ("background",)
     least_confidence: float = 0.3
+    depth: str = "ground"
+    clear_height: float = 0.2
+    stride: int = 1
 
 
 def ground_points(

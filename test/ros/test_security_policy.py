@@ -42,6 +42,7 @@ def used() -> dict[str, set[str]]:
             values = {
                 "navigation.frame": "base_link",
                 "navigation.mount": "tf",
+                "navigation.depth": "depth_image",
                 "rgb_transport": transport,
                 "thermal_transport": transport,
                 "use_sim_time": True,
