@@ -26,9 +26,10 @@ from csknet_core.runtime.ground import (
     NavigationSettings,
 )
 from csknet_core.runtime.policy import PolicySettings
-from csknet_core.runtime.preprocess import ThermalSettings
+from csknet_core.runtime.preprocess import TELEMETRY_LOCATIONS, ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_core.runtime.thermal_presets import PRESETS, apply_preset
 from csknet_core.yaml_file import read_yaml
 from csknet_ros.bundle import BundleSettings
 from csknet_ros.synchronizer import SyncSettings
@@ -110,6 +111,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("sync.thermal_timeout", _SYNC.thermal_timeout_ns / 1e9,
               "Thermal silence after which RGB frames are answered alone, seconds.", 0.01, 60.0),
     Parameter("sync.queue_size", _SYNC.queue_size, "Most frames held per camera.", 1, 1000),
+    Parameter("thermal.preset", "", "What the camera sends in 16 bits: sets minimum, maximum and "
+              "minimum_span where they are at their defaults; any other value wins.",
+              choices=("", *PRESETS)),
     Parameter("thermal.mode", _THERMAL.mode, "Range of raw values: by scene, or minimum..maximum.",
               choices=("auto", "fixed")),
     Parameter("thermal.minimum", _THERMAL.minimum, "Raw value shown as 0 in fixed mode.",
@@ -126,7 +130,10 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("thermal.smoothing", _THERMAL.smoothing,
               "Share of the old range kept at every frame in auto mode.", 0.0, 0.999),
     Parameter("thermal.telemetry_rows", _THERMAL.telemetry_rows,
-              "Rows at the bottom of the thermal image that hold telemetry.", 0, 100),
+              "Rows of the thermal image that hold telemetry.", 0, 100),
+    Parameter("thermal.telemetry_location", _THERMAL.telemetry_location,
+              "Where those rows are: at the bottom (footer) or at the top (header).",
+              choices=TELEMETRY_LOCATIONS),
     Parameter("registration.file", "", "Registration of the cameras, as 'csknet register' writes "
               "it; empty takes the images as aligned.", live=False),
     Parameter("registration.grid", _REGISTRATION.grid, "Camera whose pixels and frame the label "
@@ -268,7 +275,9 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         minimum_span=get(float, "thermal.minimum_span"),
         smoothing=get(float, "thermal.smoothing"),
         telemetry_rows=get(int, "thermal.telemetry_rows"),
+        telemetry_location=get(str, "thermal.telemetry_location"),
     )
+    thermal = apply_preset(thermal, get(str, "thermal.preset"))
     force = get(str, "policy.force_mode")
     policy = PolicySettings(
         optical_dark_enter=get(float, "policy.dark_enter"),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from csknet_core.errors import ConfigError, ImageError
 
 THERMAL_DTYPES = (np.uint8, np.uint16, np.float32)
+TELEMETRY_LOCATIONS = ("footer", "header")
 _SUBSAMPLE = 4
 
 
@@ -34,7 +35,8 @@ class ThermalSettings:
             4 for float32 (4 K or 4 degrees Celsius).
         smoothing: share of the old range kept at every frame, 0..1; a jump of more than half the
             range is followed at once.
-        telemetry_rows: rows at the bottom that hold camera telemetry instead of an image.
+        telemetry_rows: rows that hold camera telemetry instead of an image.
+        telemetry_location: where they are: "footer" at the bottom, "header" at the top.
 
     Raises:
         ConfigError: a value outside its range.
@@ -48,10 +50,16 @@ class ThermalSettings:
     minimum_span: float = 0.0
     smoothing: float = 0.5
     telemetry_rows: int = 0
+    telemetry_location: str = "footer"
 
     def __post_init__(self) -> None:
         if self.mode not in ("auto", "fixed"):
             raise ConfigError(f"thermal mode '{self.mode}' is unknown; use auto or fixed")
+        if self.telemetry_location not in TELEMETRY_LOCATIONS:
+            raise ConfigError(
+                f"thermal telemetry_location '{self.telemetry_location}' is unknown; use "
+                f"{' or '.join(TELEMETRY_LOCATIONS)}"
+            )
         if not self.minimum < self.maximum:
             raise ConfigError(
                 f"thermal minimum {self.minimum} must be below thermal maximum {self.maximum}"
@@ -89,8 +97,8 @@ class ThermalNormalizer:
         Raises:
             ImageError: another shape or type, or no live pixel.
         """
-        rows = self._check(image)
-        low, high = self._find_range(image[:rows])
+        rows = self._image_rows(image)
+        low, high = self._find_range(image[rows])
         scale = np.float32(1.0 / (high - low))
         if image.dtype == np.float32:
             image = np.nan_to_num(image, nan=low, posinf=low, neginf=low)
@@ -98,19 +106,30 @@ class ThermalNormalizer:
         normalized -= np.float32(low)
         normalized *= scale
         np.clip(normalized, 0.0, 1.0, out=normalized)
-        normalized[rows:] = 0.0
+        normalized[: rows.start] = 0.0
+        normalized[rows.stop :] = 0.0
         return normalized
 
-    def _check(self, image: NDArray[Any]) -> int:
-        """Return the number of image rows after checking shape and type."""
+    def without_telemetry(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of the rows (H', W) of an image (H, W) that show the scene.
+
+        Raises:
+            ImageError: another shape or type, or nothing but telemetry.
+        """
+        return image[self._image_rows(image)]
+
+    def _image_rows(self, image: NDArray[Any]) -> slice:
+        """Return which rows are of the image after checking shape and type."""
         check_thermal(image)
-        rows = image.shape[0] - self.settings.telemetry_rows
+        settings = self.settings
+        rows = image.shape[0] - settings.telemetry_rows
         if rows < 1:
             raise ImageError(
                 f"thermal image has {image.shape[0]} rows, telemetry_rows is "
-                f"{self.settings.telemetry_rows}; nothing is left"
+                f"{settings.telemetry_rows}; nothing is left"
             )
-        return rows
+        top = settings.telemetry_rows if settings.telemetry_location == "header" else 0
+        return slice(top, top + rows)
 
     def _find_range(self, image: NDArray[Any]) -> tuple[float, float]:
         settings = self.settings

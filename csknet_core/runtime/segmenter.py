@@ -19,7 +19,6 @@ from csknet_core.runtime.preprocess import (
     ThermalNormalizer,
     ThermalSettings,
     check_optical,
-    check_thermal,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -179,11 +178,13 @@ class Segmenter:
         start = time.perf_counter()
         if optical is not None:
             check_optical(optical)
+        scene = None
         if thermal is not None:
-            check_thermal(thermal)
+            # Telemetry counts on while a camera repeats its image.
+            scene = self.thermal.without_telemetry(thermal)
         decision = self.policy.decide(
             optical,
-            thermal,
+            scene,
             absence,
             optical_stamp_ns=optical_stamp_ns,
             thermal_stamp_ns=thermal_stamp_ns,

@@ -62,6 +62,18 @@ def test_telemetry_rows_neither_move_the_range_nor_are_shown():
     assert got[:-2].mean() > 0.4
 
 
+def test_telemetry_rows_may_be_at_the_top():
+    image = scene(28000, 31000).astype(np.uint16)
+    image[:2] = 65535
+    normalizer = ThermalNormalizer(ThermalSettings(telemetry_rows=2, telemetry_location="header"))
+    got = normalizer(image)
+    assert (got[:2] == 0).all()
+    below = ThermalNormalizer(ThermalSettings())(image[2:])
+    np.testing.assert_allclose(got[2:], below)
+    assert np.shares_memory(normalizer.without_telemetry(image), image)
+    assert np.array_equal(normalizer.without_telemetry(image), image[2:])
+
+
 def test_a_flat_scene_is_not_stretched_to_noise():
     rng = np.random.default_rng(0)
     image = (29315 + rng.integers(-3, 4, (48, 64))).astype(np.uint16)
@@ -116,6 +128,7 @@ def test_more_telemetry_than_rows_is_an_error():
         {"low_percentile": 99.0},
         {"smoothing": 1.0},
         {"telemetry_rows": -1},
+        {"telemetry_location": "left"},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong):
