@@ -473,7 +473,12 @@ class SegmentationNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code."""
-    rclpy.init(args=arguments)
+    try:
+        rclpy.init(args=arguments)
+    except RuntimeError as error:
+        # A parameter file that is no YAML, a remapping that is none.
+        get_logger("csknet").fatal(f"the ROS arguments cannot be used: {error}")
+        return 2
     node = None
     try:
         node = SegmentationNode()
@@ -483,6 +488,10 @@ def main(arguments: list[str] | None = None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rclpy._rclpy_pybind11.RCLError
+        # An interrupt ends the context while the node is still being made.
+        if rclpy.ok():
+            raise
     except ParameterException as error:
         get_logger("csknet").fatal(f"{error}; see config/segment.yaml for types and ranges")
         return 2

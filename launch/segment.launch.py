@@ -7,7 +7,9 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.utilities import prefix_namespace
 
+from csknet_ros import launching
 from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
@@ -22,47 +24,69 @@ ARGUMENTS = {
     "params_file": (os.path.join(SHARE, "config", "segment.yaml"), "Parameter file."),
     "autostart": ("true", "Configure and activate at once; false under a lifecycle manager."),
     "respawn": ("true", "Start the node again, after 2 s, should its process die."),
-    "log_level": ("info", "debug, info, warn or error."),
-    "rgb_topic": ("rgb/image", "RGB images, sensor_msgs/Image."),
-    "thermal_topic": ("thermal/image", "Thermal images, sensor_msgs/Image."),
+    "log_level": ("info", "Least severe messages of the node that are logged."),
+    "rgb_topic": (
+        "rgb/image",
+        "RGB images, sensor_msgs/Image; one that ends in /compressed sets rgb_transport, too.",
+    ),
+    "rgb_info_topic": ("rgb/camera_info", "Intrinsics of the RGB camera."),
+    "thermal_topic": (
+        "thermal/image",
+        "Thermal images, sensor_msgs/Image; /compressed as for rgb_topic.",
+    ),
     "thermal_info_topic": ("thermal/camera_info", "Intrinsics of the thermal camera."),
+    "depth_topic": ("depth/image", "Depth images; read with navigation.depth: depth_image."),
     "weights": ("", "Weights file or name; empty leaves it to the parameter file."),
-    "device": ("", "auto, cpu, cuda, onnx-cpu, ...; empty leaves it to the parameter file."),
+    "device": ("", "Backend and device; empty leaves it to the parameter file."),
+}
+CHOICES = {
+    "use_sim_time": launching.BOOLEANS,
+    "autostart": launching.BOOLEANS,
+    "respawn": launching.BOOLEANS,
+    "log_level": launching.LOG_LEVELS,
+    "device": launching.LAUNCH_DEVICES,
 }
 
 
 def start_node(context):
-    argument = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    parameters = {
-        "use_sim_time": ParameterValue(argument["use_sim_time"], value_type=bool),
-        "autostart": ParameterValue(argument["autostart"], value_type=bool),
-    }
-    for name in ("weights", "device"):
-        # What is given here wins over the parameter file, so nothing is given by default.
-        if argument[name].perform(context):
-            parameters[name] = ParameterValue(argument[name], value_type=str)
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    namespace = launching.check_namespace(given["namespace"])
+    # A launch file that includes this one may have pushed a namespace.
+    whole = prefix_namespace(context.launch_configurations.get("ros_namespace"), namespace)
+    level = f"{launching.logger_name(whole, 'csknet')}:={given['log_level']}"
     node = LifecycleNode(
         package="csknet_ros",
         executable="segmentation_node",
         name="csknet",
-        namespace=argument["namespace"],
+        namespace=namespace,
         output="screen",
-        respawn=argument["respawn"].perform(context).lower() in ("true", "1"),
+        respawn=launching.is_true(given["respawn"]),
         respawn_delay=2.0,
-        parameters=[argument["params_file"], parameters],
-        remappings=[
-            ("rgb/image", argument["rgb_topic"]),
-            ("thermal/image", argument["thermal_topic"]),
-            ("thermal/camera_info", argument["thermal_info_topic"]),
+        parameters=[
+            launching.check_parameters("params_file", given["params_file"]),
+            node_parameters(given),
         ],
-        arguments=["--ros-args", "--log-level", ["csknet:=", argument["log_level"]]],
+        remappings=launching.camera_remaps(given),
+        arguments=["--ros-args", "--log-level", level],
     )
     return [node]
 
 
+def node_parameters(given):
+    """Return what is set by arguments; it wins over the parameter file."""
+    flags = {name: launching.is_true(given[name]) for name in ("use_sim_time", "autostart")}
+    # Nothing of these is given by default.
+    texts = {name: given[name] for name in ("weights", "device") if given[name]}
+    texts.update(launching.camera_transports(given))
+    # launch_ros reads text as YAML otherwise, and takes weights called 1 for a number.
+    return {**flags, **{k: ParameterValue(v, value_type=str) for k, v in texts.items()}}
+
+
 def generate_launch_description():
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
+        DeclareLaunchArgument(
+            name, default_value=default, description=text, choices=CHOICES.get(name)
+        )
         for name, (default, text) in ARGUMENTS.items()
     ]
     # Fast DDS drops images larger than its default shared-memory segment. A profile that is
