@@ -8,9 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
 
 from csknet_core.errors import DataError
 from csknet_ros.replay.messages import (
@@ -22,6 +20,7 @@ from csknet_ros.replay.messages import (
     Skipped,
     Topics,
 )
+from csknet_ros.replay.storage import OpenBag, short
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 TEXT_TYPE = "std_msgs/msg/String"
@@ -49,18 +48,11 @@ class BagReader:
         self.path = path
         self.skipped = Skipped()
         self.received: Counter[str] = Counter()
-        if not path.exists():
-            raise DataError(f"bag {path}: no such file or folder")
+        self._bag = OpenBag(path)
         try:
-            store = get_typestore(Stores.ROS2_KILTED)
-            self._reader = AnyReader([path], default_typestore=store)
-            self._reader.open()
-        except Exception as error:  # rosbags raises whatever the damage leads to
-            raise DataError(f"bag {path}: cannot be opened ({_short(error)}); {_CURE}") from error
-        try:
-            self.topics = find_topics(path, self._reader.connections, topics)
-            self.start_ns = self._reader.start_time
-            self.seconds = max(0.0, (self._reader.end_time - self.start_ns) / _SECOND_NS)
+            self.topics = find_topics(path, self._bag.connections, topics)
+            self.start_ns = self._bag.start_ns
+            self.seconds = max(0.0, (self._bag.end_ns - self.start_ns) / _SECOND_NS)
         except BaseException:
             self.close()
             raise
@@ -80,8 +72,7 @@ class BagReader:
 
     def close(self) -> None:
         """Close the bag; may be called again."""
-        if self._reader.stack is not None:
-            self._reader.close()
+        self._bag.close()
 
     @property
     def primaries(self) -> int:
@@ -95,33 +86,20 @@ class BagReader:
             DataError: the bag ends in the middle of its data.
         """
         kinds = {getattr(self.topics, kind): kind for kind in (PHASE, LABELS, THERMAL, RGB)}
-        stream = self._reader.messages(connections=self._connections())
-        while True:
-            try:
-                connection, time_ns, raw = next(stream)
-            except StopIteration:
-                return
-            except Exception as error:  # see __init__
-                raise DataError(f"bag {self.path}: damaged ({_short(error)}); {_CURE}") from error
+        for connection, time_ns, raw in self._bag.messages(self._connections()):
             kind = kinds[connection.topic]
             self.received[kind] += 1
             try:
-                message: Any = self._reader.deserialize(raw, connection.msgtype)
+                message = self._bag.decode(raw, connection.msgtype)
                 stamp = _stamp(message, time_ns)
                 yield BagMessage(kind, time_ns, stamp, message, stamp)
-            except Exception as error:
+            except Exception as error:  # rosbags raises whatever the damage leads to
                 seconds = (time_ns - self.start_ns) / _SECOND_NS
-                self.skipped.add(f"{kind} message damaged", seconds, _short(error))
+                self.skipped.add(f"{kind} message damaged", seconds, short(error))
 
     def _connections(self) -> list[Connection]:
         wanted = {self.topics.rgb, self.topics.thermal, self.topics.labels, self.topics.phase}
-        return [c for c in self._reader.connections if c.topic in wanted - {""}]
-
-
-_CURE = (
-    "if it was cut off while recording, 'ros2 bag reindex' or 'mcap recover' may repair it; a "
-    "rosbag2 bag is named by its folder"
-)
+        return [c for c in self._bag.connections if c.topic in wanted - {""}]
 
 
 def find_topics(path: Path, connections: list[Connection], wanted: Topics) -> Topics:
@@ -178,8 +156,3 @@ def _stamp(message: Any, time_ns: int) -> int:
     if header is None:
         return time_ns
     return int(header.stamp.sec) * _SECOND_NS + int(header.stamp.nanosec)
-
-
-def _short(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else "no details"
-    return f"{type(error).__name__}: {text[:200]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -14,11 +15,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.utilities import remove_ros_args
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.rosbag2 import ReaderError
 from rosgraph_msgs.msg import Clock
 
 from csknet_core.errors import DataError
+from csknet_ros.replay.storage import OpenBag
 from csknet_ros.tools.interrupts import start_ros
 
 # A subscriber may learn of its publisher a little later than the other way round.
@@ -51,31 +51,23 @@ class BagPlayer(Node):
         Raises:
             DataError: the bag is missing or damaged.
         """
-        if not bag.exists():
-            raise DataError(f"bag {bag}: no such file or folder")
-        try:
-            with AnyReader([bag]) as reader:
-                if self._advertise(reader):
-                    self._wait_for_subscribers(wait_s)
-                return self._publish_all(reader, rate)
-        except (AnyReaderError, ReaderError) as error:
-            raise DataError(f"bag {bag}: cannot be read ({error})") from error
+        with OpenBag(bag) as opened:
+            if self._advertise(opened):
+                self._wait_for_subscribers(wait_s)
+            return self._publish_all(opened, rate)
 
-    def _advertise(self, reader: AnyReader) -> bool:
+    def _advertise(self, bag: OpenBag) -> bool:
         """Create the publishers of a bag; False when they are there already."""
         known = len(self._playing)
-        for connection in reader.connections:
+        for connection in bag.connections:
             if connection.id in self._playing:
                 continue
             try:
                 kind = message_class(connection.msgtype)
-            except (AttributeError, ModuleNotFoundError, ValueError):
-                self.get_logger().warning(
-                    f"{connection.topic} left out: message type {connection.msgtype} is not "
-                    "installed"
-                )
+                publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
+            except (AttributeError, ImportError, ValueError) as error:
+                self.get_logger().warning(f"{connection.topic} left out: {error}")
                 continue
-            publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
             self._playing[connection.id] = (publisher, kind)
         return len(self._playing) > known
 
@@ -89,21 +81,25 @@ class BagPlayer(Node):
                 return
             time.sleep(0.05)
 
-    def _publish_all(self, reader: AnyReader, rate: float) -> int:
+    def _publish_all(self, bag: OpenBag, rate: float) -> int:
         start = time.monotonic()
         count = 0
-        self.get_logger().info(f"playing {reader.message_count} messages")
-        for connection, time_ns, raw in reader.messages():
+        self.get_logger().info(f"playing {sum(c.msgcount for c in bag.connections)} messages")
+        for connection, time_ns, raw in bag.messages():
             if connection.id not in self._playing:
                 continue
-            due = start + (time_ns - reader.start_time) * 1e-9 / rate
+            due = start + (time_ns - bag.start_ns) * 1e-9 / rate
             time.sleep(max(0.0, due - time.monotonic()))
             if self._clock_publisher is not None:
                 now = Clock()
                 now.clock.sec, now.clock.nanosec = divmod(time_ns, 1_000_000_000)
                 self._clock_publisher.publish(now)
             publisher, kind = self._playing[connection.id]
-            publisher.publish(deserialize_message(bytes(raw), kind))
+            try:
+                publisher.publish(deserialize_message(raw, kind))
+            except Exception as error:  # rclpy and the middleware raise their own types
+                self.get_logger().warning(f"{connection.topic}: message left out: {error}")
+                continue
             count += 1
         return count
 
@@ -112,9 +108,14 @@ def message_class(name: str) -> Any:
     """Return the class of a message type such as `sensor_msgs/msg/Image`.
 
     Raises:
-        ModuleNotFoundError, AttributeError: the type is not installed.
+        ImportError, AttributeError: the type is not installed.
     """
     package, _, leaf = name.partition("/msg/")
+    # The name comes out of the bag: importing it could run any package there is.
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    places = spec.submodule_search_locations if spec is not None else None
+    if not any((Path(place) / "msg" / "__init__.py").is_file() for place in places or ()):
+        raise ImportError(f"message type {name} is not installed")
     return getattr(importlib.import_module(f"{package}.msg"), leaf)
 
 
