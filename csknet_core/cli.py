@@ -53,6 +53,53 @@ def average(
 
 
 @app.command()
+def calibrate(
+    data: Annotated[Path, typer.Option(help="Labelled pairs the network was not trained on.")],
+    out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
+    weights: Weights = "",
+    split: Annotated[str, typer.Option(help="Split of the folder; empty takes all.")] = "val",
+    size: Size = (480, 640),
+    shift: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS:NUMBER, added to that class's logits; may be repeated."),
+    ] = None,
+) -> None:
+    """Make confidences probabilities: fit a temperature for every mode, store it in the weights."""
+    from csknet_core.data.layouts import open_pairs
+    from csknet_core.model.zoo import load_network, save_network
+    from csknet_core.training.calibrate import fit_temperatures, shift_classes
+
+    _prepare(out)
+    network, info = load_network(weights)
+    shifts = _shifts(shift or [])
+    shift_classes(network, info.classes, shifts)
+    pairs = open_pairs(data, split, info.classes)
+    with Progress(console=console) as progress:
+        task = progress.add_task("calibrating", total=len(pairs))
+        fits = fit_temperatures(network, pairs, size, lambda n: progress.update(task, completed=n))
+    for mode, fit in fits.items():
+        console.print(
+            f"{mode.value:>12}: temperature {fit.temperature:.3f}, "
+            f"log-likelihood {-fit.before:.4f} -> {-fit.after:.4f}"
+        )
+    temperatures = {mode: fit.temperature for mode, fit in fits.items()}
+    card = {**info.card, "shifts": shifts, "calibrated_on": f"{data.name}/{split}"}
+    save_network(out, network, info.classes, card, temperatures)
+    console.print(f"weights: {out}")
+
+
+def _shifts(texts: list[str]) -> dict[str, float]:
+    shifts = {}
+    for text in texts:
+        name, _, value = text.partition(":")
+        try:
+            shifts[name.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"--shift {text}: give CLASS:NUMBER, such as person:-1") from error
+    return shifts
+
+
+@app.command()
 def pseudo_label(
     data: Annotated[Path, typer.Option(help="Plain folder of pairs without labels.")],
     out: Annotated[Path, typer.Option(help="Folder to write: the pairs with labels.")],

@@ -83,8 +83,12 @@ class DeployedNetwork(nn.Module):
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """Take the mode's images (optical before thermal), return label map and confidence."""
         size = images[0].shape[:2]
-        logits = self.body(*(_to_batch(image) for image in images))
-        return maps_from_logits(logits / self.temperature, (size[0], size[1]))
+        return maps_from_logits(self.logits(*images) / self.temperature, (size[0], size[1]))
+
+    def logits(self, *images: Tensor) -> Tensor:
+        """Take the mode's images, return logits (1, C, H / 4, W / 4) without temperature."""
+        logits: Tensor = self.body(*(_to_batch(image) for image in images))
+        return logits
 
 
 def _to_batch(image: Tensor) -> Tensor:

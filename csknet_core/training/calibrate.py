@@ -1,0 +1,131 @@
+"""The last touches to trained weights: biases of classes, and a temperature for every mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from csknet_core.classes import IGNORE_ID, ClassTable
+from csknet_core.data.datasets import PairDataset
+from csknet_core.errors import ConfigError, DataError
+from csknet_core.modality import Mode
+from csknet_core.model.csknet import CSKNet
+from csknet_core.model.inference import DeployedNetwork
+from csknet_core.runtime.preprocess import (
+    ThermalNormalizer,
+    ThermalSettings,
+    resize_optical,
+    resize_thermal,
+)
+
+TEMPERATURES = tuple(float(t) for t in np.geomspace(0.5, 2.0, 29))
+"""Those tried: from twice as sure to half as sure."""
+
+MAX_SHIFT = 20.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The temperature of a mode.
+
+    Attributes:
+        temperature: one of `TEMPERATURES`.
+        before: mean negative log-likelihood of the true classes at temperature 1.
+        after: the same at this temperature.
+    """
+
+    temperature: float
+    before: float
+    after: float
+
+
+def shift_classes(network: CSKNet, classes: ClassTable, shifts: Mapping[str, float]) -> None:
+    """Add a constant to the logits of classes in every head, in place.
+
+    Class-weighted cross-entropy teaches a head the logarithm of its class weights on top of what
+    the images say, so that rare classes are found more often and their outlines get too wide. A
+    negative shift takes some of that back (Menon et al., "Long-tail learning via logit
+    adjustment", ICLR 2021): precision for recall.
+
+    Args:
+        network: to change.
+        classes: its table.
+        shifts: what is added to the logits of a class, by its name.
+
+    Raises:
+        ConfigError: a class that is not in the table, or a shift beyond +-20 or not finite.
+    """
+    last = network.fused_head[-1], network.optical_head, network.thermal_head
+    for name, shift in shifts.items():
+        if not abs(shift) <= MAX_SHIFT:
+            raise ConfigError(f"shift {shift} of class '{name}': give a number within +-20")
+        index = classes.id_of(name)
+        for head in last:
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
+            with torch.no_grad():
+                head.bias[index] += shift
+
+
+@torch.inference_mode()
+def fit_temperatures(
+    network: CSKNet,
+    pairs: PairDataset,
+    size: tuple[int, int],
+    progress: Callable[[int], None] = lambda _: None,
+) -> dict[Mode, Fit]:
+    """Find the temperature of every mode that makes the true classes likeliest.
+
+    Temperature scaling after Guo et al. ("On calibration of modern neural networks", ICML 2017):
+    logits are divided by it, labels stay what they are, confidence becomes a probability.
+
+    Args:
+        network: in evaluation mode.
+        pairs: labelled pairs it was not trained on.
+        size: height and width it sees, multiples of 32.
+        progress: called with the number of pairs done.
+
+    Raises:
+        DataError: the pairs have no labels.
+    """
+    if not pairs.labelled or not len(pairs):
+        raise DataError(f"{pairs.root}: no labels to calibrate with")
+    deployed = {mode: DeployedNetwork(network, mode) for mode in Mode}
+    losses = {mode: np.zeros(len(TEMPERATURES) + 1) for mode in Mode}
+    pixels = 0
+    for index in range(len(pairs)):
+        pair = pairs[index]
+        assert pair.labels is not None
+        thermal = ThermalNormalizer(ThermalSettings())(pair.thermal)
+        images = {
+            "optical": torch.from_numpy(resize_optical(pair.optical, size)),
+            "thermal": torch.from_numpy(resize_thermal(thermal, size)),
+        }
+        pixels += int((pair.labels != IGNORE_ID).sum())
+        for mode, body in deployed.items():
+            logits = body.logits(*(images[modality.value] for modality in mode.modalities))
+            losses[mode] += _losses(logits, pair.labels)
+        progress(index + 1)
+    return {mode: _best(total / max(1, pixels)) for mode, total in losses.items()}
+
+
+def _losses(logits: Tensor, labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the summed loss at temperature 1 and at every one of `TEMPERATURES`."""
+    full = F.interpolate(logits.float(), labels.shape, mode="bilinear", align_corners=False)
+    true = torch.from_numpy(labels.astype(np.int64))[None]
+    sums = [
+        F.cross_entropy(full / t, true, ignore_index=IGNORE_ID, reduction="sum").item()
+        for t in (1.0, *TEMPERATURES)
+    ]
+    return np.array(sums)
+
+
+def _best(losses: NDArray[np.float64]) -> Fit:
+    index = int(losses[1:].argmin())
+    return Fit(round(TEMPERATURES[index], 3), float(losses[0]), float(losses[1 + index]))
