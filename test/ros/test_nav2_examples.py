@@ -31,8 +31,8 @@ LAYER = {"plugin": str, "enabled": bool, "observation_sources": str}
 OBSTACLE_LAYER = {**LAYER, "min_obstacle_height": float, "max_obstacle_height": float}
 OBSTACLE_SOURCE = {
     "topic": str, "data_type": str, "marking": bool, "clearing": bool,
-    "expected_update_rate": float, "min_obstacle_height": float, "max_obstacle_height": float, "obstacle_max_range": float,
-    "raytrace_max_range": float,
+    "expected_update_rate": float, "min_obstacle_height": float, "max_obstacle_height": float,
+    "obstacle_max_range": float, "raytrace_max_range": float,
 }  # fmt: skip
 SEMANTIC_SOURCE = {
     "segmentation_topic": str, "confidence_topic": str, "labels_topic": str,
