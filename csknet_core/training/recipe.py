@@ -107,7 +107,7 @@ class Recipe:
         hard_share: share of the labelled pixels, those of the largest loss, that count.
         modality_dropout: probability that a sample's branches do not see each other.
         fuse_dropped: train the fused head on those samples, too.
-        bf16: compute in bfloat16 where it is safe.
+        bf16: compute in bfloat16 where it is safe and the device does so by itself.
         seed: of everything drawn.
         checkpoint_every: steps between checkpoints.
 
@@ -180,10 +180,10 @@ def _build(kind: type[SettingsT], data: Any, where: str) -> SettingsT:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected a mapping, got {type(data).__name__}")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = set(data) - known
+    unknown = sorted(map(str, set(data) - known))
     if unknown:
         raise ConfigError(
-            f"{where}: unknown {', '.join(sorted(unknown))}; it may have {', '.join(sorted(known))}"
+            f"{where}: unknown {', '.join(unknown)}; it may have {', '.join(sorted(known))}"
         )
     hints = get_type_hints(kind)
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()}

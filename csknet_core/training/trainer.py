@@ -43,6 +43,7 @@ from csknet_core.training.distributed import (
 )
 from csknet_core.training.graph import TrainingGraph
 from csknet_core.training.log import RunLog
+from csknet_core.training.precision import has_fast_bfloat16
 from csknet_core.training.recipe import Recipe
 from csknet_core.training.schedule import rate_at
 from csknet_core.training.teacher import Teacher, pseudo_labels
@@ -70,6 +71,7 @@ class Trainer:
         self.classes = ClassTable.load(recipe.data.classes)
         self.device = start_processes()
         self.part = own_part(recipe.batch)
+        self._bf16 = recipe.bf16 and has_fast_bfloat16(self.device)
         torch.manual_seed(recipe.seed)
         self.samples = self._build_samples()
         network = self._build_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -126,7 +128,7 @@ class Trainer:
         threshold = recipe.self_training.threshold
         if threshold > 0 and self.step >= recipe.self_training.start:
             labels = pseudo_labels(self.average, optical, thermal, labels, threshold)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             terms: dict[str, Tensor] = self._parallel(
                 optical, thermal, labels, self._draw_exchange(), self.step
             )
