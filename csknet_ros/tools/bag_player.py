@@ -80,6 +80,8 @@ class BagPlayer(Node):
                 time.sleep(_SETTLE_S)
                 return
             time.sleep(0.05)
+        unheard = [one.topic_name for one in publishers if not one.get_subscription_count()]
+        self.get_logger().warning(f"nobody listens to {', '.join(unheard)}")
 
     def _publish_all(self, bag: OpenBag, rate: float) -> int:
         start = time.monotonic()

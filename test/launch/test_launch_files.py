@@ -349,3 +349,13 @@ def test_a_replay_of_a_damaged_bag_ends(launch, bag):
         assert ended(running) == 1
     assert f"bag {bag}: " in running.text
     assert "bag_player failed with exit code 2" in running.text
+
+
+@pytest.mark.usefixtures("default_weights")
+def test_a_replay_with_topics_the_bag_does_not_have_ends(launch, bag):
+    """The player waits a minute for listeners, then plays all the same and says who is missing."""
+    with launch("replay", f"bag:={bag}", "rgb_topic:=/a", "thermal_topic:=/b", "quiet:=1") as one:
+        assert ended(one) == 0
+    assert "nobody listens to /rgb/image, /thermal/image" in one.text
+    assert "on /a (reliable): nobody publishes it" in one.text
+    assert "Traceback" not in one.text
