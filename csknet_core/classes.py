@@ -127,6 +127,8 @@ class ClassTable:
                 f"{source}: not a class table ({error}); it needs 'name' and 'classes', a list of "
                 "{name: ..., color: [r, g, b]}"
             ) from error
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> ClassTable:

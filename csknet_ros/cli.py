@@ -133,14 +133,14 @@ def to_json(results: list[BagResult], compared: list[Comparison]) -> dict[str, o
 def _runs(weights: list[str], params: list[Path], faults: list[str], device: str) -> list[Run]:
     """Return one run for every weights and every parameter file, and each with faults, too."""
     from csknet_core.weights.files import find_weights, read_info
-    from csknet_ros.parameters import build_settings, read_parameter_file
     from csknet_ros.replay.replay import Run
+    from csknet_ros.replay.settings import read_settings
 
     parsed = tuple(parse_fault(text) for text in faults)
     runs = []
     files: list[Path | None] = [*params] or [None]
     for file, name in product(files, weights or [""]):
-        settings = build_settings(read_parameter_file(file) if file else {})
+        settings = read_settings(file)
         segmenter = settings.segmenter
         segmenter = replace(
             segmenter, weights=name or segmenter.weights, device=device or segmenter.device

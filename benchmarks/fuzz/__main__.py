@@ -1,6 +1,7 @@
-"""Fuzz the synchroniser and the decoders: `python -m benchmarks.fuzz synchronizer`, `... messages`.
+"""Fuzz the synchroniser, the decoders and what reads files.
 
-Ends with exit code 1 at the first violation, and says how to see it again.
+`python -m benchmarks.fuzz synchronizer`, `... messages`, `... files`. Ends with exit code 1 at the
+first violation, and says how to see it again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,6 +29,8 @@ console = Console()
 _JOB = 1000
 _MOST_MB = 500
 """No message here is larger than 20 kB; whatever takes more memory than that is a bomb."""
+_MOST_FILE_MB = 2000
+"""The largest network that settings allow, and a message of the largest size, fit into it."""
 
 Seed = Annotated[int, typer.Option(help="Of everything drawn.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
@@ -82,6 +86,49 @@ def messages(
         console.print(f"[red]a message made memory grow to {peak} MB")
         raise typer.Exit(1)
     _report("messages", count, started, seed, {"MB memory": peak, **outcomes}, json_file)
+
+
+@app.command()
+def files(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(help="weights, classes, bags, ...; all without any.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 10_000,
+    seed: Seed = 0,
+    keep: Annotated[
+        Path, typer.Option(help="Folder for the file in work, and so for the one that broke it.")
+    ] = Path("runs/fuzz"),
+    json_file: Json = None,
+) -> None:
+    """Change files of the corpus and read them: something valid, or an error by their name."""
+    from benchmarks.fuzz.files import KINDS, fuzz
+
+    wanted = kinds or list(KINDS)
+    if unknown := set(wanted) - set(KINDS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: not in {', '.join(KINDS)}")
+    keep.mkdir(parents=True, exist_ok=True)
+    np.seterr(all="ignore")  # numbers in files may be of any size
+    started, outcomes = time.monotonic(), Counter[str]()
+    with tempfile.TemporaryDirectory() as made:
+        sources = {name: KINDS[name].corpus() + KINDS[name].make(Path(made)) for name in wanted}
+        _bound_memory()
+        for name in wanted:
+            for index in track(range(count), name, console=console):
+                try:
+                    outcome = fuzz(KINDS[name], sources[name], keep, f"{seed}/{index}")
+                except BaseException as error:
+                    console.print(f"[red]{name} {index} of seed {seed}, in {keep}: {error!r}")
+                    raise
+                outcomes[f"{name} {outcome}"] += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    _report("files", count * len(wanted), started, seed, {"MB memory": peak, **outcomes}, json_file)
+
+
+def _bound_memory() -> None:
+    """Let this process take no more than so much on top of what it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    most = pages * resource.getpagesize() + (_MOST_FILE_MB << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
 def _report(

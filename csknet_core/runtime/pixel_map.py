@@ -12,6 +12,7 @@ Size = tuple[int, int]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 """x and y, (H, W) float32 each; pixel centres have integer coordinates, x right, y down."""
 _NOWHERE = -10.0
+_FARTHEST = 1e6  # pixels; no image is as large, and OpenCV rounds it to integers
 
 
 class PixelMap(Protocol):
@@ -40,6 +41,7 @@ class PixelMap(Protocol):
 
 
 def mark_unseen(x: NDArray[np.float64], y: NDArray[np.float64], seen: NDArray[np.bool_]) -> Maps:
-    """Return maps of x and y, nowhere where they are not `seen`."""
+    """Return maps of x and y, nowhere where they are not `seen` or not in reach of any image."""
+    seen = seen & (np.abs(x) < _FARTHEST) & (np.abs(y) < _FARTHEST)  # false for NaN
     first, second = (np.where(seen, value, _NOWHERE).astype(np.float32) for value in (x, y))
     return first, second

@@ -101,7 +101,9 @@ def load_pixel_map(path: str | Path) -> PixelMap:
         return kind.from_dict(data)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"registration {path}: cannot be read ({error})") from error
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+    except (
+        AttributeError, KeyError, TypeError, ValueError, OverflowError, ConfigError
+    ) as error:  # fmt: skip
         raise ConfigError(
             f"registration {path}: cannot be used ({type(error).__name__}: {error}); "
             "'csknet register' makes one"

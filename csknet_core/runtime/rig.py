@@ -19,6 +19,7 @@ from csknet_core.yaml_file import read_yaml
 
 _MODELS = ("plumb_bob", "rational_polynomial")
 _GRAZING = 1e-6
+_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,17 @@ class Ground:
     Attributes:
         height: of the camera above it, metres.
         roll, pitch: of the camera's body, radians (REP-103); positive pitch looks down.
+
+    Raises:
+        ConfigError: the camera is not above the ground.
     """
 
     height: float
     roll: float = 0.0
     pitch: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.down()  # checks them now, not with the first images
 
     def down(self) -> NDArray[np.float64]:
         """Return the direction of gravity (3,) in the thermal camera's optical axes."""
@@ -58,7 +65,8 @@ class Rig:
         ground: nearer than that plane it is the ground that is seen; None for no ground.
 
     Raises:
-        ConfigError: the rotation is none, or the depth is not positive.
+        ConfigError: the rotation is none, the depth is not positive, or a camera has values that
+            are not finite or a number of distortion coefficients that no model has.
     """
 
     thermal: Intrinsics
@@ -78,6 +86,8 @@ class Rig:
             raise ConfigError("the rotation between the cameras is no rotation")
         if not self.depth > 0:
             raise ConfigError(f"reference depth {self.depth} m must be positive")
+        for camera in (self.thermal, self.optical):
+            _check_camera(camera)
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation", translation)
 
@@ -193,7 +203,9 @@ def read_camera_info(path: Path) -> Intrinsics:
         return Intrinsics(fx, fy, cx, cy, width, height, distortion)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"calibration {path}: cannot be read ({error})") from error
-    except (AttributeError, KeyError, TypeError, ValueError, ConfigError) as error:
+    except (
+        AttributeError, KeyError, TypeError, ValueError, OverflowError, ConfigError
+    ) as error:  # fmt: skip
         raise ConfigError(
             f"calibration {path}: not a camera_info file ({error}); it needs image_width, "
             "image_height, camera_matrix and distortion_coefficients"
@@ -261,6 +273,14 @@ def _project(points: NDArray[np.float64], camera: Intrinsics) -> Maps:
     pixels, _ = cv2.projectPoints(safe.reshape(-1, 1, 3), zero, zero, matrix, coefficients)
     plane = np.asarray(pixels, np.float64).reshape(*seen.shape, 2)
     return mark_unseen(plane[..., 0], plane[..., 1], seen)
+
+
+def _check_camera(camera: Intrinsics) -> None:
+    values = (camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion)
+    if not np.isfinite(values).all() or len(camera.distortion) not in _COEFFICIENTS:
+        raise ConfigError(
+            "a camera needs finite values and 0, 4, 5, 8, 12 or 14 distortion coefficients"
+        )
 
 
 def _to_dict(camera: Intrinsics) -> dict[str, Any]:

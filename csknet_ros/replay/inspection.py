@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
-from urllib.parse import quote
 
 from rosbags.rosbag2.storage_mcap import ChunkInfo
 
@@ -39,6 +38,8 @@ def check_files(path: Path) -> None:
     if path.is_dir():
         metadata = _own_file(path, METADATA)
         information = _mapping(_mapping(read_yaml(metadata))["rosbag2_bagfile_information"])
+        if not isinstance(information.get("files", []), list):
+            raise DataError(f"{METADATA}: files is no list")  # rosbags could not close the bag
         files = [_own_file(path, name) for name in _names(information["relative_file_paths"])]
         if str(information.get("compression_mode", "")).lower() == "file":
             check_packed_files(files)
@@ -110,7 +111,7 @@ def _check_database(path: Path) -> None:
     if any(character in str(path) for character in "%?#"):
         # rosbags puts the name into a URI as it is: %2f would be a separator, ? an option.
         raise DataError(f"{path.name}: rename it and its folders, without any of % ? #")
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+    connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
         tables = connection.execute("SELECT name, type FROM pragma_table_list").fetchall()
         for name, kind in tables:

@@ -9,9 +9,12 @@ from typing import Any
 import yaml
 
 from csknet_core.errors import ConfigError
+from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Mode
 from csknet_core.yaml_file import read_yaml
 from csknet_ros.tools.faults import Faults
+
+_LONGEST_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,22 @@ def load_script(path: Path) -> Script:
     try:
         data = read_yaml(path)
         phases = tuple(_phase(entry) for entry in data["phases"])
-        height, width = data.get("size", (480, 640))
+        height, width = (int(side) for side in data.get("size", (480, 640)))
         if not phases:
             raise ValueError("no phases")
-        return Script(phases, int(data.get("seed", 0)), (int(height), int(width)))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise ValueError(f"size {height}x{width} is none, or more than {MAX_PIXELS} pixels")
+        return Script(phases, int(data.get("seed", 0)), (height, width))
+    except (
+        OSError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        ConfigError,
+    ) as error:
         raise ConfigError(
             f"script {path}: {error}; see config/drives/day_to_night.yaml for the form"
         ) from error
@@ -98,8 +112,8 @@ def _phase(entry: dict[str, Any]) -> Phase:
         raise ValueError(f"unknown {', '.join(sorted(unknown))} in phase {entry.get('name')}")
     first, last = entry.get("daylight", (1.0, 1.0))
     seconds = float(entry["seconds"])
-    if seconds <= 0:
-        raise ValueError(f"phase {entry['name']} must last longer than 0 s")
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError(f"phase {entry['name']} must last longer than 0 s, and a day at most")
     return Phase(
         str(entry["name"]),
         seconds,

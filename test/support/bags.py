@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -48,24 +47,3 @@ def write_bag(
             if labels:
                 writer.image("/truth/label_map", now, now, "thermal", true)
     return path
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return a file as a crash, a bad disk or an attacker might leave it."""
-    mutated = bytearray(data)
-    size, how = len(mutated), rng.random()
-    if how < 0.5:
-        for _ in range(rng.randint(1, 30)):
-            mutated[rng.randrange(size)] = rng.randrange(256)
-    elif how < 0.7:
-        del mutated[rng.randrange(size) :]
-    elif how < 0.85:
-        first, last = sorted(rng.randrange(size) for _ in range(2))
-        other = rng.randrange(size)
-        mutated[first:last] = mutated[other : other + last - first]
-    else:
-        # Lengths and offsets are at both ends of a file.
-        for _ in range(rng.randint(1, 8)):
-            near = rng.randrange(min(2000, size))
-            mutated[rng.choice((near, size - 1 - near))] = rng.choice((0, 1, 127, 128, 255))
-    return bytes(mutated)

@@ -7,9 +7,10 @@ import os
 import random
 from collections import Counter
 
-from support.bags import mutate, write_bag
+from support.bags import write_bag
 from support.engines import ThresholdEngine, threshold_segmenter
 
+from benchmarks.fuzz.mutations import mutate_bytes
 from csknet_core.errors import CsknetError
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_ros.replay.replay import Job, Run, replay
@@ -27,7 +28,7 @@ def test_mutated_bags_never_end_in_a_traceback(tmp_path):
     whole = [file.read_bytes() for file in files]
     for _ in range(TRIES):
         which = rng.randrange(len(bags))
-        files[which].write_bytes(mutate(whole[which], rng))
+        files[which].write_bytes(mutate_bytes(whole[which], rng))
         segmenter = threshold_segmenter(ThresholdEngine())(SegmenterSettings())
         try:
             result = replay(Job(RUN, bags[which]), segmenter)
