@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
-from csknet_core.errors import CsknetError, EngineError
+from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends import open_engine
 from csknet_core.runtime.backends.base import Engine, LabelsAndConfidence
@@ -113,12 +114,14 @@ class ResilientEngine:
         if self._rebuilt and device in NEXT:
             device = NEXT[device]
         self._good = 0
+        _let_go(error)
         self._engine.close()
         while True:
             try:
                 self._engine = self._build(device)
                 break
-            except CsknetError as reason:
+            except Exception as reason:  # a device without memory raises what its library likes
+                _let_go(reason)
                 _log.error("%s cannot take over: %s", device, reason)
                 if device not in NEXT:
                     self._engine = _Broken(self._classes, self._size, failed, str(reason))
@@ -148,6 +151,14 @@ class _Broken:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _let_go(error: BaseException) -> None:
+    """Free the tensors in the frames of an error, which a device out of memory needs for others."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 def _device_of(name: str) -> str:

@@ -30,7 +30,7 @@ class TorchEngine:
         threads: threads per frame on the CPU; 0 lets torch choose.
 
     Raises:
-        EngineError: the device is not available.
+        EngineError: the device is not available, or has no memory left.
         WeightsError: the weights file cannot be used.
     """
 
@@ -45,13 +45,16 @@ class TorchEngine:
         self._device = torch.device(device)
         network, info = load_network(str(weights))
         self._info: WeightsInfo = info
-        self._networks = {
-            mode: DeployedNetwork(network, mode, info.temperature[mode]).to(
-                self._device,
-                memory_format=torch.channels_last,  # type: ignore[call-overload]
-            )
-            for mode in Mode
-        }
+        try:
+            self._networks = {
+                mode: DeployedNetwork(network, mode, info.temperature[mode]).to(
+                    self._device,
+                    memory_format=torch.channels_last,  # type: ignore[call-overload]
+                )
+                for mode in Mode
+            }
+        except RuntimeError as error:  # such as torch.OutOfMemoryError
+            raise EngineError(f"{self.name} cannot be opened: {error}") from error
         self._graphs: dict[Mode, CudaGraphRunner | None] = {}
 
     @property

@@ -1,15 +1,18 @@
 """Backends that fail are built anew, then replaced."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from csknet_core.classes import MFNET
 from csknet_core.errors import ConfigError, EngineError
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends import DEVICES
 from csknet_core.runtime.backends.resilient import NEXT, ResilientEngine
+from csknet_core.runtime.backends.torch_backend import TorchEngine
 
 SIZE = (32, 32)
 
@@ -25,6 +28,8 @@ class Backend:
     def run(self, mode, optical, thermal):
         if self._shop.fail:
             self._shop.fail -= 1
+            tensor = np.zeros(3)
+            self._shop.tensors.append(weakref.ref(tensor))
             raise self._shop.error
         return np.zeros(SIZE, np.uint8), np.full(SIZE, self._shop.confidence, np.uint8)
 
@@ -42,8 +47,13 @@ class Shop:
     def __init__(self):
         self.fail, self.error, self.confidence = 0, EngineError("out of memory"), 200
         self.opened, self.closed, self.gone = [], [], set()
+        self.errors_when_opened = {}
+        self.tensors, self.tensors_alive = [], []
 
     def __call__(self, weights, size, device, threads):
+        self.tensors_alive += [tensor() is not None for tensor in self.tensors]
+        if device in self.errors_when_opened:
+            raise self.errors_when_opened[device]
         if device in self.gone:
             raise EngineError(f"{device} is not installed")
         self.opened.append(device)
@@ -138,6 +148,52 @@ def test_any_exception_of_a_backend_counts(shop):
     with pytest.raises(MemoryError):
         engine.run(Mode.FUSED, None, None)
     assert run(engine) == 1
+
+
+def out_of_memory_errors():
+    from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+    return [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeException("Failed to allocate memory for requested buffer of size 2147483648"),
+        MemoryError(),
+    ]
+
+
+@pytest.mark.parametrize("error", out_of_memory_errors(), ids=lambda e: type(e).__name__)
+def test_a_device_out_of_memory_is_opened_anew_and_then_left_for_the_next(shop, error):
+    engine = shop.engine("auto")
+    shop.fail, shop.error = 2, error
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            engine.run(Mode.FUSED, None, None)
+    assert shop.opened == ["auto", "torch-cuda", "onnx-cpu"]
+    assert run(engine) == 1
+
+
+@pytest.mark.parametrize("error", out_of_memory_errors(), ids=lambda e: type(e).__name__)
+def test_a_device_without_the_memory_to_be_opened_again_is_passed_over(shop, error):
+    engine = shop.engine("auto")
+    shop.fail, shop.errors_when_opened = 1, {"torch-cuda": error}
+    assert run(engine, 2) == 1
+    assert engine.name == "onnxruntime-cpu"
+    assert "took over" in engine.trouble
+
+
+def test_what_a_failed_frame_held_is_freed_before_the_backend_is_opened_again(shop):
+    engine = shop.engine("onnx-cpu")
+    shop.fail = 1
+    run(engine)
+    assert shop.tensors_alive == [False]
+
+
+def test_a_network_that_does_not_fit_on_its_device_is_an_engine_error(monkeypatch, default_weights):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with pytest.raises(EngineError, match="torch-cpu cannot be opened: CUDA out of memory"):
+        TorchEngine(default_weights, SIZE)
 
 
 def test_a_backend_that_cannot_be_opened_at_the_start_is_an_error(shop):
