@@ -41,6 +41,7 @@ from csknet_ros.worker import Job, Worker
 _THROTTLE_S = 5.0
 _MS = 1e-6
 _WATCH_NS = 1_000_000_000
+_OPENING = 6  # times as long as one frame may take, opening an engine may
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -378,14 +379,24 @@ class SegmentationNode(LifecycleNode):
         segmenter.close()
         return False
 
-    def _reopen(self) -> None:
+    def _reopen(self, device: str = "") -> None:
         """Open a fresh engine; the stuck one is freed by its own thread, if it ever returns."""
-        assert self._settings is not None
+        worker, settings = self._worker, self._settings
+        assert worker is not None
+        assert settings is not None
         self._segmenter = None
+        wanted = replace(settings.segmenter, device=device or settings.segmenter.device)
         try:
-            self._segmenter = self._open_segmenter(self._settings.segmenter)
-        except CsknetError as error:
+            segmenter = self._open_segmenter(wanted)
+        except Exception as error:  # this thread is needed for what comes next
             self.get_logger().error(f"no fresh engine: {error}; restart the node")
+            return
+
+        def adopt() -> None:
+            self._segmenter = segmenter
+
+        if not worker.if_current(adopt):
+            segmenter.close()
 
     def _answer_header(self, frame: FrameSet[Any]) -> Any:
         """Return the primary frame's stamp, with the frame of the camera whose grid it is on."""
@@ -449,6 +460,11 @@ class SegmentationNode(LifecycleNode):
             # Not even this watchdog ran: the whole process was stopped or starved, or the machine
             # was suspended.
             self._worker.forgive(missed + _WATCH_NS)
+        longest_ns = _OPENING * self._settings.stuck_after_ns
+        if self._worker.replace_unprepared(longest_ns, lambda: self._reopen("cpu")):
+            self.get_logger().error(
+                f"no engine could be opened within {longest_ns * 1e-9:g} s; opening one on the CPU"
+            )
         job = self._worker.replace_stuck(self._settings.stuck_after_ns, self._reopen)
         if job is None:
             return

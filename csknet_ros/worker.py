@@ -52,6 +52,7 @@ class Worker(Generic[T]):
         self._thread: threading.Thread | None = None
         self._current: Job[T] | None = None
         self._since_ns = 0
+        self._preparing_since_ns: int | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -79,10 +80,37 @@ class Worker(Generic[T]):
             self._launch(prepare)
         return job
 
+    def replace_unprepared(self, after_ns: int, prepare: Callable[[], None]) -> bool:
+        """Give up on a fresh thread that has prepared for longer than `after_ns`.
+
+        Args:
+            after_ns: longest time to prepare, nanoseconds.
+            prepare: run by the thread that takes over, as in `replace_stuck`.
+
+        Returns:
+            Whether another thread took over.
+        """
+        with self._wake:
+            since = self._preparing_since_ns
+            if since is None or self._stopping or time.monotonic_ns() - since <= after_ns:
+                return False
+            self._launch(prepare)
+        return True
+
+    def if_current(self, act: Callable[[], None]) -> bool:
+        """Run `act` unless the calling thread was given up, which cannot happen meanwhile."""
+        with self._wake:
+            if self._replaced():
+                return False
+            act()
+        return True
+
     def forgive(self, ns: int) -> None:
         """Do not count so many nanoseconds, in which nothing of the process ran, as work."""
         with self._wake:
             self._since_ns += ns
+            if self._preparing_since_ns is not None:
+                self._preparing_since_ns += ns
 
     def give_up(self) -> Job[T] | None:
         """Leave a thread that did not stop to itself; return its frame, if it had one."""
@@ -137,6 +165,7 @@ class Worker(Generic[T]):
         self._thread = threading.Thread(
             target=self._run, args=(prepare,), name="csknet-worker", daemon=True
         )
+        self._preparing_since_ns = time.monotonic_ns()
         self._thread.start()
 
     def _replaced(self) -> bool:
@@ -144,6 +173,8 @@ class Worker(Generic[T]):
 
     def _run(self, prepare: Callable[[], None]) -> None:
         prepare()
+        if not self.if_current(self._note_prepared):
+            return
         while True:
             deadline = self._poll()
             job = self._take(deadline)
@@ -155,6 +186,9 @@ class Worker(Generic[T]):
                 self._work(job)
             if self._replaced():
                 return
+
+    def _note_prepared(self) -> None:
+        self._preparing_since_ns = None
 
     def _work(self, job: Job[T]) -> None:
         try:

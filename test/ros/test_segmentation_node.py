@@ -10,7 +10,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from support.engines import PERSON, SIZE, ThresholdEngine
+from support.engines import PERSON, SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import Graph, header_at, optical_image, stamp_of, thermal_image, wait_for
 
 from csknet_core.modality import Mode, Reason
@@ -229,6 +229,31 @@ def test_stuck_inference_costs_one_frame_and_its_late_answer_is_not_published():
         wait_for(lambda: graph.stamp(3) in graph.label_maps)
         assert sorted(graph.label_maps) == [graph.stamp(index) for index in (0, 2, 3)]
         assert [stamp for stamp, _ in graph.statuses] == [graph.stamp(i) for i in range(4)]
+
+
+def test_an_engine_that_never_opens_is_replaced_by_one_on_the_cpu():
+    engine, late = StickingEngine(), ThresholdEngine()
+    let_go = threading.Event()
+    devices = []
+
+    def open_segmenter(settings):
+        devices.append(settings.device)
+        if settings.device == "cpu":
+            return threshold_segmenter(ThresholdEngine())(settings)
+        assert let_go.wait(60)
+        return threshold_segmenter(late)(settings)
+
+    with Graph(engine, device="onnx-cpu", **{"engine.stuck_after": 0.3}) as graph:
+        graph.node._open_segmenter = open_segmenter
+        engine.stick = True
+        assert graph.send(0).reason == DropReason.ENGINE_STUCK.value
+        wait_for(lambda: devices == ["onnx-cpu", "cpu"])
+        wait_for(lambda: graph.node._segmenter is not None)
+        assert graph.send(1).answered
+        let_go.set()
+        wait_for(lambda: late.closed)
+        assert graph.send(2).answered
+        engine.letting_go.set()
 
 
 def test_a_late_subscriber_gets_the_class_table():

@@ -121,6 +121,35 @@ def test_stuck_work_is_given_up_and_a_fresh_thread_goes_on():
     bench.worker.stop()
 
 
+def test_a_thread_that_never_gets_ready_is_given_up_and_another_goes_on():
+    bench = Bench()
+    never, adopted = threading.Event(), []
+
+    def hang() -> None:
+        assert never.wait(60)
+        adopted.append(bench.worker.if_current(lambda: None))
+
+    def ready() -> None:
+        adopted.append(bench.worker.if_current(lambda: None))
+
+    bench.worker.put(frame(-1))
+    assert bench.started.wait(10)
+    assert not bench.worker.replace_unprepared(0, ready)
+    assert bench.worker.replace_stuck(0, hang) is not None
+    bench.release.set()
+    bench.worker.put(frame(2))
+    assert not bench.worker.replace_unprepared(3600 * 10**9, ready)
+    assert bench.worker.replace_unprepared(0, ready)
+    wait_for(lambda: bench.handled == [2])
+    assert not bench.worker.replace_unprepared(0, ready)
+    never.set()
+    wait_for(lambda: sum(t.name == "csknet-worker" for t in threading.enumerate()) == 1)
+    assert adopted == [True, False]
+    bench.worker.put(frame(3))
+    wait_for(lambda: bench.handled == [2, 3])
+    bench.worker.stop()
+
+
 def test_time_in_which_the_process_was_stopped_does_not_count_as_work():
     bench = Bench()
     bench.worker.put(frame(1))
