@@ -142,11 +142,19 @@ def test_a_thread_that_never_gets_ready_is_given_up_and_another_goes_on():
     assert bench.worker.replace_unprepared(0, ready)
     wait_for(lambda: bench.handled == [2])
     assert not bench.worker.replace_unprepared(0, ready)
+    # The one that was given up leaves the mailbox to the other, even if that is busy.
+    bench.started.clear()
+    bench.release.clear()
+    bench.worker.put(frame(3))
+    assert bench.started.wait(10)
+    bench.started.clear()
+    bench.worker.put(frame(4))
     never.set()
     wait_for(lambda: sum(t.name == "csknet-worker" for t in threading.enumerate()) == 1)
     assert adopted == [True, False]
-    bench.worker.put(frame(3))
-    wait_for(lambda: bench.handled == [2, 3])
+    assert not bench.started.is_set()
+    bench.release.set()
+    wait_for(lambda: bench.handled == [2, 3, 4])
     bench.worker.stop()
 
 
