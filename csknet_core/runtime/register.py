@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from csknet_core.runtime.registration import Homography, Registration, map_grid,
 from csknet_core.yaml_file import read_yaml
 
 _WORK_WIDTH = 320
-_BLURS = (5.0, 3.0, 1.5)  # coarse to fine
+_LEVELS = ((5.0, 3), (3.0, 2), (1.5, 1))  # blur and distance of the pixels used, coarse to fine
 _TREND = 12.0
 _ITERATIONS = 25
 _STEP_DONE = 0.02  # pixels
 _LEAST_PAIRS = 4
 _LEAST_OVERLAP = 0.3
+_BLACK = 2  # of 255; compressed images ring a little
+_FRINGE = 11  # pixels: edges reach so far
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,19 @@ def estimate_from_pairs(
     Raises:
         DataError: images change size, there are too few pairs, or their edges do not match.
     """
-    edges, sizes = [], set()
+    small, sizes = [], set()
     for index, (optical, thermal) in enumerate(pairs):
         sizes.add((_size(thermal), _size(optical)))
         if len(sizes) > 1:
             raise DataError(
                 "the pairs have different sizes; register one pair of cameras at a time"
             )
-        edges.append(_strengths(optical, thermal))
+        small.append(_shrink(optical, thermal))
         progress(index + 1)
-    if len(edges) < _LEAST_PAIRS:
-        raise DataError(f"{len(edges)} pairs are too few to register cameras; take 10 or more")
+    if len(small) < _LEAST_PAIRS:
+        raise DataError(f"{len(small)} pairs are too few to register cameras; take 10 or more")
+    known = _known(small)
+    edges = [_strengths(images, known) for images in small]
     thermal_size, optical_size = sizes.pop()
     matrix, correlation = _fit(edges)
     halves = [_fit(half)[0] for half in (edges[::2], edges[1::2])]
@@ -115,24 +119,47 @@ def estimate_from_points(path: Path) -> Estimate:
 
 
 Edges = tuple[NDArray[np.float32], NDArray[np.float32]]
+Grey = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
-def _strengths(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> Edges:
-    """Return edge strengths of both images, which modalities share more than brightness.
+def _shrink(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> Grey:
+    """Return both images in grey and of the same small size.
 
-    Both have the same small size: differences of aspect are the homography's to find.
+    Differences of aspect are the homography's to find.
     """
     height = round(_WORK_WIDTH * thermal.shape[0] / thermal.shape[1])
-    images = cv2.cvtColor(optical, cv2.COLOR_RGB2GRAY), thermal_to_rgb(thermal)[..., 0]
+    sources = cv2.cvtColor(optical, cv2.COLOR_RGB2GRAY), thermal_to_rgb(thermal)[..., 0]
+    small = [
+        cv2.resize(image, (_WORK_WIDTH, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        for image in sources
+    ]
+    return small[0], small[1]
+
+
+def _known(small: Sequence[Grey]) -> Masks:
+    """Return which pixels show something.
+
+    What is black in every image is what rectifying a camera leaves at the borders, and its outline
+    is the strongest edge of all.
+    """
+    optical, thermal = (np.max([images[i] for images in small], 0) > _BLACK for i in (0, 1))
+    return optical, thermal
+
+
+def _strengths(images: Grey, known: Masks | None = None) -> Edges:
+    """Return edge strengths of both images, which modalities share more than brightness."""
     strengths = []
-    for image in images:
-        small = cv2.resize(image, (_WORK_WIDTH, height), interpolation=cv2.INTER_AREA)
-        smooth = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1.0)
+    for index, image in enumerate(images):
+        mask = np.ones(image.shape, np.uint8) if known is None else known[index].astype(np.uint8)
+        smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
         dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+        far = cv2.erode(mask, np.ones((_FRINGE, _FRINGE)), borderValue=1).astype(np.float32)
         # Compressed, so that a few strong edges do not decide alone.
-        strength = np.log1p(cv2.magnitude(dx, dy))
+        strength = np.log1p(cv2.magnitude(dx, dy)) * far
         # Without the trend: that there is more to see at the horizon matches anywhere.
-        local = strength - cv2.GaussianBlur(strength, (0, 0), _TREND)
+        weight = np.maximum(cv2.GaussianBlur(far, (0, 0), _TREND), 1e-3)
+        local = (strength - cv2.GaussianBlur(strength, (0, 0), _TREND) / weight) * far
         strengths.append(local.astype(np.float32, copy=False))
     return strengths[0], strengths[1]
 
@@ -156,7 +183,7 @@ def draw_check(
 def _edge_picture(optical: NDArray[np.uint8], thermal: NDArray[Any]) -> NDArray[np.uint8]:
     green, red = (
         np.clip(255 * edges / max(float(np.percentile(edges, 99)), 1e-6), 0, 255)
-        for edges in _strengths(optical, thermal)
+        for edges in _strengths(_shrink(optical, thermal))
     )
     return np.stack([red, green, np.zeros_like(red)], 2).astype(np.uint8)
 
@@ -171,10 +198,10 @@ def _fit(edges: list[Edges]) -> tuple[NDArray[np.float64], float]:
     source = _corners((height, width))
     target = source.copy()
     correlation = 0.0
-    for blur in _BLURS:
+    for blur, stride in _LEVELS:
         blurred = [tuple(cv2.GaussianBlur(e, (0, 0), blur) for e in pair) for pair in edges]
         for _ in range(_ITERATIONS):
-            normal, right, correlation = _equations(blurred, source, target)
+            normal, right, correlation = _equations(blurred, stride, source, target)
             damping = 0.01 * np.trace(normal) / 8 * np.eye(8)
             step = np.linalg.solve(normal + damping, right).reshape(4, 2)
             target += np.clip(step, -4, 4)
@@ -184,11 +211,11 @@ def _fit(edges: list[Edges]) -> tuple[NDArray[np.float64], float]:
 
 
 def _equations(
-    edges: list[Any], source: NDArray[np.float64], target: NDArray[np.float64]
+    edges: list[Any], stride: int, source: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return the normal equations of one Gauss-Newton step and the mean correlation."""
     height, width = edges[0][0].shape
-    maps = map_grid(_matrix(source, target), (height, width))
+    maps = _sample(_matrix(source, target), (height, width), stride)
     inside = (maps[0] > 1) & (maps[1] > 1) & (maps[0] < width - 2) & (maps[1] < height - 2)
     if inside.mean() < _LEAST_OVERLAP:
         raise DataError(
@@ -199,7 +226,7 @@ def _equations(
     for index in range(8):
         shifted = target.copy()
         shifted.flat[index] += 0.5
-        moved = map_grid(_matrix(source, shifted), (height, width))
+        moved = _sample(_matrix(source, shifted), (height, width), stride)
         moves.append([2 * (m - own)[inside] for m, own in zip(moved, maps, strict=True)])
     normal, right, correlations = np.zeros((8, 8)), np.zeros(8), []
     for optical, thermal in edges:
@@ -208,13 +235,21 @@ def _equations(
             cv2.remap(image, *maps, cv2.INTER_LINEAR)[inside] for image in (optical, *slopes)
         )
         own, scale = _normalized(values)
-        wanted, _ = _normalized(thermal[inside])
+        wanted, _ = _normalized(thermal[::stride, ::stride][inside])
         jacobian = np.stack([dx * mx + dy * my for mx, my in moves], 1) / scale
         jacobian -= jacobian.mean(0)
         normal += jacobian.T @ jacobian
         right += jacobian.T @ (wanted - own)
         correlations.append(float(wanted @ own))
     return normal, right, float(np.mean(correlations))
+
+
+def _sample(
+    matrix: NDArray[np.float64], size: Size, stride: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return where every `stride`-th pixel of a grid is taken from."""
+    columns, rows = (np.ascontiguousarray(m[::stride, ::stride]) for m in map_grid(matrix, size))
+    return columns, rows
 
 
 def _normalized(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:

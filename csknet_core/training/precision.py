@@ -15,5 +15,5 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(feature, False) for feature in _CPU_FEATURES)
+    capabilities: dict[str, bool | int | str] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(feature) is True for feature in _CPU_FEATURES)

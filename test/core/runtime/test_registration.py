@@ -4,6 +4,7 @@ import pytest
 from support.engines import PERSON, ThresholdEngine
 from support.engines import SIZE as NETWORK
 
+from csknet_core.data.datasets import read_optical, read_thermal
 from csknet_core.data.synthetic import random_frame
 from csknet_core.errors import ConfigError, DataError, ImageError
 from csknet_core.modality import Mode
@@ -168,6 +169,37 @@ def test_cameras_are_registered_from_their_pairs():
     picture = draw_check(rendered_pairs(true, 4), estimate.homography)
     before, after = np.hsplit(picture.astype(float), 2)  # red times green is where edges meet
     assert (after[..., 0] * after[..., 1]).mean() > 1.4 * (before[..., 0] * before[..., 1]).mean()
+
+
+def test_black_borders_of_a_rectified_camera_are_not_taken_for_edges():
+    """They would pull the estimate towards where the borders happen to lie."""
+    true = np.array([[0.97, 0.0, 6], [0.0, 0.97, 3], [0, 0, 1]], np.float64)
+    framed = []
+    for optical, thermal in rendered_pairs(true, 10):
+        optical[:14], optical[:, :18] = 0, 0
+        framed.append((optical, thermal))
+    estimate = estimate_from_pairs(framed)
+    assert errors(estimate.homography.matrix, true).mean() < 0.4
+
+
+@pytest.mark.parametrize(
+    "warp",
+    [
+        [[1.04, 0.02, -12], [-0.015, 1.03, 10], [2.5e-5, 1e-5, 1]],
+        [[0.96, -0.01, 14], [0.02, 0.97, 6], [-1e-5, 2e-5, 1]],
+    ],
+)
+def test_real_pairs_are_registered_within_three_pixels(mfnet, warp):
+    """Pixels of 640x480; these pairs are misaligned by one of them by themselves."""
+    true, size = np.array(warp, np.float64), (480, 640)
+    files = sorted((mfnet / "rgb").iterdir())
+    pairs = []
+    for index in np.linspace(0, len(files) - 1, 30).astype(int):
+        optical = read_optical(files[index])
+        thermal = read_thermal(mfnet / "thermal" / f"{files[index].stem}.png")
+        pairs.append((cv2.warpPerspective(optical, true, size[::-1]), thermal))
+    estimate = estimate_from_pairs(pairs)
+    assert errors(estimate.homography.matrix, true, size).mean() < 3.0
 
 
 def test_images_without_common_edges_are_an_error_not_an_answer():
