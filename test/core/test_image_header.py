@@ -70,10 +70,11 @@ def test_a_bomb_is_refused_before_it_is_decoded(reader, data, tmp_path, no_decod
         reader(path)
 
 
-def test_a_png_whose_chunk_claims_gigabytes_is_refused_before_it_is_decoded(no_decoder):
+@pytest.mark.parametrize("kind", [b"IDAT", b"IEND"])
+def test_a_png_whose_chunk_claims_gigabytes_is_refused_before_it_is_decoded(kind, no_decoder):
     """Some decoders allocate what a chunk claims: 4 GB for a message of 300 bytes."""
     data = bytearray(small_png())
-    at = data.index(b"IDAT") - 4
+    at = data.index(kind) - 4
     data[at : at + 4] = struct.pack(">I", 0xFFFF_FFF0)
     with pytest.raises(ImageError, match="cut short"):
         encoded_size(bytes(data))

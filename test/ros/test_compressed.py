@@ -1,3 +1,5 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -44,6 +46,31 @@ def test_cut_data_is_refused_at_every_length(suffix):
         cut = CompressedImage(format=suffix[1:], data=whole.data[:length])
         with pytest.raises(ImageError):
             optical_from_message(cut)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_image_without_its_end_is_told_as_such_whatever_the_decoder_makes_of_it(suffix):
+    whole = message(RGB, suffix)
+    for length in (len(whole.data) // 2, len(whole.data) - 1):
+        with pytest.raises(ImageError, match="cut short"):
+            optical_from_message(CompressedImage(format=suffix[1:], data=whole.data[:length]))
+
+
+def test_an_image_that_decodes_to_another_size_than_its_header_s_is_refused():
+    data = bytes(message(RGB, ".jpg").data)
+    # EXIF with one entry, which tells decoders to turn the image by 90 degrees.
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    exif = b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        optical_from_message(CompressedImage(format="jpeg", data=data[:2] + exif + data[2:]))
+
+
+def test_more_data_than_pixels_can_need_is_refused_before_it_is_copied():
+    whole = message(RGB, ".png")
+    padded = CompressedImage(format="png", data=bytes(whole.data) + bytes(16 * RGB.size))
+    with pytest.raises(ImageError, match="bytes, too many for 2400 pixels"):
+        optical_from_message(padded, 2400)
 
 
 def test_padding_after_the_image_does_no_harm():

@@ -269,6 +269,7 @@ def test_memory_is_bounded_when_nobody_polls():
     sync = PairOrAlone[int](SyncSettings(queue_size=4), clock=lambda: 0)
     for index in range(1000):
         sync.add(OPTICAL, index + 1, index, 0)
+        assert len(sync._candidates) <= 4
     for index in range(1000):
         sync.add(THERMAL, (index + 1) * SECOND, index, 0)
     health = sync.health
