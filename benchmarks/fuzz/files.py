@@ -131,6 +131,13 @@ def _check_maps(maps: Any, size: tuple[int, int]) -> None:
         assert np.isfinite(one).all(), "a map that is not finite"
 
 
+def _read_points(path: Path) -> None:
+    from csknet_core.runtime.register import estimate_from_points
+
+    estimate = estimate_from_points(path)
+    assert np.isfinite(estimate.homography.matrix).all(), "a homography that is not finite"
+
+
 def _read_recipe(path: Path) -> None:
     from csknet_core.training.recipe import load_recipe
 
@@ -212,6 +219,7 @@ KINDS = {
         Kind("classes", _read_classes, _YAML),
         Kind("parameters", _read_parameters, _YAML),
         Kind("registration", _read_registration, _YAML),
+        Kind("points", _read_points, _YAML),
         Kind("recipes", _read_recipe, _YAML),
         Kind("scripts", _read_script, _YAML),
         Kind("bags", read_bag, (mutate_bytes,), lambda folder: [_write_bag(folder / "read_bag")]),

@@ -25,6 +25,7 @@ _ITERATIONS = 25
 _STEP_DONE = 0.02  # pixels
 _LEAST_PAIRS = 4
 _LEAST_OVERLAP = 0.3
+_FARTHEST = 1e6  # pixels
 _BLACK = 2  # of 255; compressed images ring a little
 _FRINGE = 11  # pixels: edges reach so far
 
@@ -106,13 +107,21 @@ def estimate_from_points(path: Path) -> Estimate:
         sizes = [(int(data[k][0]), int(data[k][1])) for k in ("thermal_size", "optical_size")]
         if points.ndim != 3 or points.shape[1:] != (2, 2) or len(points) < 4:
             raise ValueError("points: a list of four or more [[x, y], [x, y]]")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        if not (np.abs(points) < _FARTHEST).all():  # NaN neither
+            raise ValueError(f"points: coordinates are within {_FARTHEST:g} pixels")
+    except (
+        OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, ValueError,
+        OverflowError,
+    ) as error:  # fmt: skip
         raise ConfigError(f"points {path}: cannot be used ({error})") from error
     thermal, optical = points[:, 0], points[:, 1]
     matrix, inliers = cv2.findHomography(thermal, optical, cv2.RANSAC, 3.0)
     if matrix is None:
         raise ConfigError(f"points {path}: they do not fix a homography; spread them out")
-    homography = Homography(np.asarray(matrix, np.float64), sizes[0], sizes[1])
+    try:
+        homography = Homography(np.asarray(matrix, np.float64), sizes[0], sizes[1])
+    except ConfigError as error:
+        raise ConfigError(f"points {path}: {error}") from error
     moved = _move(thermal, homography.matrix)
     distance = np.linalg.norm(moved - optical, axis=1)[inliers.ravel() > 0]
     return Estimate(homography, float(np.median(distance)), float("nan"))
