@@ -41,6 +41,7 @@ from csknet_ros.worker import Job, Worker
 _THROTTLE_S = 5.0
 _MS = 1e-6
 _WATCH_NS = 1_000_000_000
+_TRIM_NS = 30_000_000_000
 _OPENING = 6  # times as long as one frame may take, opening an engine may
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -77,7 +78,7 @@ class SegmentationNode(LifecycleNode):
         self._recorder = Recorder()
         self._paused = self._resumed = False
         self._grid_frame_id = ""
-        self._watched_ns = time.monotonic_ns()
+        self._watched_ns = self._trimmed_ns = time.monotonic_ns()
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
@@ -485,6 +486,9 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.publish(report)
         if self._inputs is not None:
             self._inputs.check_silence()
+        if time.monotonic_ns() - self._trimmed_ns >= _TRIM_NS:
+            self._trimmed_ns = time.monotonic_ns()
+            trim_heap()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,14 @@ def release_memory() -> None:
     its engine anew again and again grows by some 50 MB each time, though nothing leaks.
     """
     gc.collect()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Give free pages of the heap back to the system; a few milliseconds.
+
+    Images of changing sizes leave such pages behind as well, a little more in every minute.
+    """
     trim = _malloc_trim()
     if trim is not None:
         trim(0)

@@ -15,6 +15,7 @@ from support.graph import Graph, header_at, optical_image, stamp_of, thermal_ima
 
 from csknet_core.modality import Mode, Reason
 from csknet_core.runtime.registration import Homography
+from csknet_ros import segmentation_node
 from csknet_ros.frames import DropReason
 from csknet_ros.images import labels_from_message
 from csknet_ros.publishing import _ANSWERS
@@ -348,3 +349,12 @@ def test_live_parameters_act_at_once_and_bad_ones_are_refused_with_the_reason():
             assert words in result.reason
         assert set_parameter(graph, "policy.force_mode", "").successful
         assert graph.send(2).mode == Mode.FUSED.value
+
+
+def test_free_memory_goes_back_to_the_system_while_the_node_runs(monkeypatch):
+    trimmed = threading.Event()
+    monkeypatch.setattr(segmentation_node, "_TRIM_NS", 0)
+    monkeypatch.setattr(segmentation_node, "trim_heap", trimmed.set)
+    with Graph() as graph:
+        wait_for(trimmed.is_set)
+        assert graph.send(0).mode == Mode.FUSED.value
