@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
+from csknet_core.runtime.memory import trim_heap
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.bundle import Recorder, write_bundle
 from csknet_ros.decoding import decode_frame
