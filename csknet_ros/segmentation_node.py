@@ -79,17 +79,17 @@ class SegmentationNode(LifecycleNode):
         self._recorder = Recorder()
         self._paused = self._resumed = False
         self._grid_frame_id = ""
-        self._watched_ns = self._trimmed_ns = time.monotonic_ns()
+        self._watched_ns = time.monotonic_ns()
         super().__init__(name, **options)
         for parameter in PARAMETERS:
             self.declare_parameter(parameter.name, parameter.default, describe(parameter))
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._operator = Services(self, self._capture, self._enable)
-        # Watchdogs count real seconds, also under a paused simulation clock.
-        self.create_timer(
-            _WATCH_NS * 1e-9, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        # Real seconds, also under a paused simulation clock.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_WATCH_NS * 1e-9, self._on_watchdog, clock=steady)
+        self.create_timer(_TRIM_NS * 1e-9, trim_heap, clock=steady)
 
     def autostart(self) -> None:
         """Configure and activate, if the parameter says so."""
@@ -487,9 +487,6 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.publish(report)
         if self._inputs is not None:
             self._inputs.check_silence()
-        if time.monotonic_ns() - self._trimmed_ns >= _TRIM_NS:
-            self._trimmed_ns = time.monotonic_ns()
-            trim_heap()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,19 +13,15 @@ from torch.nn import functional as F
 
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.mixture import normalize_still
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.inference import DeployedNetwork
-from csknet_core.runtime.preprocess import (
-    ThermalNormalizer,
-    ThermalSettings,
-    resize_optical,
-    resize_thermal,
-)
+from csknet_core.runtime.preprocess import resize_optical, resize_thermal
 
-TEMPERATURES = tuple(float(t) for t in np.geomspace(0.5, 2.0, 29))
-"""Those tried: from twice as sure to half as sure."""
+TEMPERATURES = tuple(round(float(t), 3) for t in np.geomspace(0.5, 2.0, 29))
+"""Those tried: from twice as sure to half as sure; 1 is among them."""
 
 MAX_SHIFT = 20.0
 
@@ -97,15 +93,14 @@ def fit_temperatures(
     if not pairs.labelled or not len(pairs):
         raise DataError(f"{pairs.root}: no labels to calibrate with")
     deployed = {mode: DeployedNetwork(network, mode) for mode in Mode}
-    losses = {mode: np.zeros(len(TEMPERATURES) + 1) for mode in Mode}
+    losses = {mode: np.zeros(len(TEMPERATURES)) for mode in Mode}
     pixels = 0
     for index in range(len(pairs)):
         pair = pairs[index]
         assert pair.labels is not None
-        thermal = ThermalNormalizer(ThermalSettings())(pair.thermal)
         images = {
             "optical": torch.from_numpy(resize_optical(pair.optical, size)),
-            "thermal": torch.from_numpy(resize_thermal(thermal, size)),
+            "thermal": torch.from_numpy(resize_thermal(normalize_still(pair.thermal), size)),
         }
         pixels += int((pair.labels != IGNORE_ID).sum())
         for mode, body in deployed.items():
@@ -116,16 +111,17 @@ def fit_temperatures(
 
 
 def _losses(logits: Tensor, labels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the summed loss at temperature 1 and at every one of `TEMPERATURES`."""
+    """Return the summed loss at every one of `TEMPERATURES`."""
     full = F.interpolate(logits.float(), labels.shape, mode="bilinear", align_corners=False)
     true = torch.from_numpy(labels.astype(np.int64))[None]
     sums = [
         F.cross_entropy(full / t, true, ignore_index=IGNORE_ID, reduction="sum").item()
-        for t in (1.0, *TEMPERATURES)
+        for t in TEMPERATURES
     ]
     return np.array(sums)
 
 
 def _best(losses: NDArray[np.float64]) -> Fit:
-    index = int(losses[1:].argmin())
-    return Fit(round(TEMPERATURES[index], 3), float(losses[0]), float(losses[1 + index]))
+    index = int(losses.argmin())
+    unscaled = TEMPERATURES.index(1.0)
+    return Fit(TEMPERATURES[index], float(losses[unscaled]), float(losses[index]))

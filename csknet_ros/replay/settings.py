@@ -25,7 +25,7 @@ def read_settings(file: Path | None) -> NodeSettings:
     try:
         values = read_parameter_file(file)
         for name, value in values.items():
-            _check(name, value)
+            _check_range(name, value)
         return build_settings(values)
     except CsknetError as error:
         known = str(file) in str(error)
@@ -34,12 +34,10 @@ def read_settings(file: Path | None) -> NodeSettings:
         raise ConfigError(f"parameter file {file}: not a file of parameters ({error})") from error
 
 
-def _check(name: str, value: Value) -> None:
-    """Check what ROS checks for the node."""
+def _check_range(name: str, value: Value) -> None:
+    """Check the range, which ROS checks for the node."""
     known = BY_NAME[name]
     if known.low is not None and known.high is not None:
         assert isinstance(value, int | float)  # as its default, see `read_parameter_file`
         if not known.low <= value <= known.high:
             raise ConfigError(f"{name} is {value!r}, not within {known.low:g} to {known.high:g}")
-    if known.choices and value not in known.choices:
-        raise ConfigError(f"{name} is {value!r}, not one of {', '.join(known.choices)}")

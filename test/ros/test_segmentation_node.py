@@ -353,7 +353,7 @@ def test_live_parameters_act_at_once_and_bad_ones_are_refused_with_the_reason():
 
 def test_free_memory_goes_back_to_the_system_while_the_node_runs(monkeypatch):
     trimmed = threading.Event()
-    monkeypatch.setattr(segmentation_node, "_TRIM_NS", 0)
+    monkeypatch.setattr(segmentation_node, "_TRIM_NS", 10_000_000)
     monkeypatch.setattr(segmentation_node, "trim_heap", trimmed.set)
     with Graph() as graph:
         wait_for(trimmed.is_set)
