@@ -15,8 +15,11 @@ from benchmarks.faults.cameras import FaultyCameras
 from benchmarks.faults.host import Host, Supervisor
 from benchmarks.faults.record import Receipts, Record, listen
 from benchmarks.faults.schedule import Episode
+from csknet_core.modality import Mode
 
 _SETTLE_S = 2.0
+_PATIENCE_S = 60.0
+"""How long the next fault waits for a node that has not recovered from the one before."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +117,40 @@ def _play(
     progress: Callable[[float, str], None],
 ) -> None:
     clock = _Ticks(campaign.rate_hz, cameras, progress)
-    clock.until(episodes[0].start_s, "")
+    clock.tick(episodes[0].start_s, "")
     for episode in episodes:
         name = episode.fault.name
         host.begin(name)
         cameras.begin(name)
         began = time.monotonic_ns()
-        clock.until(episode.end_s, name)
+        clock.tick(episode.end_s - episode.start_s, name)
         host.end(name)
         cameras.begin("")
         ended = time.monotonic_ns()
-        clock.until(episode.end_s + episode.gap_s, "")
+        clock.tick(episode.gap_s, "")
+        _wait_until_recovered(campaign, ended, clock)
         campaign.happened.append(
             Happened(name, episode.fault.bound_s, began, ended, time.monotonic_ns())
         )
     time.sleep(_SETTLE_S)
+
+
+def _wait_until_recovered(campaign: Campaign, ended_ns: int, clock: _Ticks) -> None:
+    """Tick on until a frame sent after the fault has been answered fused.
+
+    The next fault would otherwise meet a node that is still busy with this one, on a slow machine:
+    a kill, say, while an engine is being opened.
+    """
+    record = campaign.record
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        after = {s.stamp_ns for s in record.sent[-2000:] if s.sent_ns >= ended_ns}
+        if any(
+            entry.stamp_ns in after and entry.status.mode == Mode.FUSED.value
+            for entry in record.statuses[-1000:]
+        ):
+            return
+        clock.tick(0.2, "recovering")
 
 
 class _Ticks:
@@ -142,10 +164,12 @@ class _Ticks:
         self._progress = progress
         self._start = time.monotonic()
         self._count = 0
+        self._end = 0.0
 
-    def until(self, seconds: float, fault: str) -> None:
-        """Tick until so many seconds after the start."""
-        while self._count / self._rate < seconds:
+    def tick(self, seconds: float, fault: str) -> None:
+        """Tick for so many seconds more."""
+        self._end += seconds
+        while self._count / self._rate < self._end:
             wait = self._start + self._count / self._rate - time.monotonic()
             time.sleep(max(0.0, wait))
             self._cameras.tick()

@@ -24,6 +24,9 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 
+_SHRINK_EVERY = 1000
+"""Frames between two returns of the arena's memory, after which a frame takes a little longer."""
+
 
 class OnnxEngine:
     """One session per mode, opened when the mode is first needed.
@@ -56,6 +59,7 @@ class OnnxEngine:
         self._threads = threads
         self._classes = read_info(weights).classes
         self._sessions: dict[Mode, onnxruntime.InferenceSession] = {}
+        self._frames = 0
         for mode in Mode:
             self._session(mode)
 
@@ -87,7 +91,7 @@ class OnnxEngine:
         if Modality.THERMAL in mode.modalities:
             feed["thermal"] = thermal
         try:
-            labels, confidence = self._session(mode).run(None, feed)
+            labels, confidence = self._session(mode).run(None, feed, self._run_options())
         except Exception as error:  # ONNX Runtime raises its own, undocumented types
             raise EngineError(f"{self.name} failed on a {mode.value} frame: {error}") from error
         return labels, confidence
@@ -96,6 +100,18 @@ class OnnxEngine:
         """Free the sessions."""
         self._sessions.clear()
         release_memory()
+
+    def _run_options(self) -> onnxruntime.RunOptions | None:
+        """Now and then let the arena return what only an engine beside this one needed.
+
+        An engine that is stuck works in the same arena as the one that takes its place.
+        """
+        self._frames += 1
+        if self._frames % _SHRINK_EVERY:
+            return None
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def _session(self, mode: Mode) -> onnxruntime.InferenceSession:
         if mode not in self._sessions:
@@ -123,6 +139,8 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     # 480x640, at the same speed.
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights there would keep whole regions of it from being returned.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.enable_mem_pattern = False
     return options
 
