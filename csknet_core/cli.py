@@ -108,6 +108,9 @@ def pseudo_label(
         str, typer.Option(help="Classes of the ids in boxes/NAME.txt, separated by commas.")
     ] = "",
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.8,
+    box_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a missed object's box labelled anyway.")
+    ] = 0.0,
     size: Size = (480, 640),
 ) -> None:
     """Label pairs with what networks are sure of, within the boxes of objects if there are any."""
@@ -119,7 +122,7 @@ def pseudo_label(
     paths = [str(find_weights(name)) for name in weights]
     classes = load_network(paths[0])[1].classes
     pairs = open_pairs(data, "", classes, layout="plain")
-    settings = PseudoSettings(size=size, threshold=threshold)
+    settings = PseudoSettings(size=size, threshold=threshold, box_share=box_share)
     boxed = [name.strip() for name in boxes.split(",") if name.strip()]
     with Progress(console=console) as progress:
         task = progress.add_task("labelling", total=len(pairs))

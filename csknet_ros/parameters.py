@@ -369,8 +369,8 @@ def read_parameter_file(path: Path) -> dict[str, Value]:
     """Return the node's parameters from a ROS parameter file, as `build_settings` takes them.
 
     Raises:
-        ConfigError: the file cannot be read, has no parameters, or one that is unknown or of the
-            wrong type.
+        ConfigError: the file cannot be read, has no parameters, or one that is unknown, of the
+            wrong type or outside its range.
     """
     try:
         data = read_yaml(path)
@@ -387,12 +387,21 @@ def read_parameter_file(path: Path) -> dict[str, Value]:
     for name, value in values.items():
         if name not in BY_NAME:
             raise ConfigError(f"parameter file {path}: {name} is unknown")
-        kind = type(BY_NAME[name].default)
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise ConfigError(
-                f"parameter file {path}: {name} must be {kind.__name__}, got {value!r}"
-            )
+        _check_value(BY_NAME[name], value, f"parameter file {path}: {name}")
     return values
+
+
+def _check_value(parameter: Parameter, value: Value, where: str) -> None:
+    """Check type and range, which ROS checks where a node declares the parameter."""
+    kind = type(parameter.default)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+    low, high = parameter.low, parameter.high
+    if low is None or high is None:
+        return
+    assert isinstance(value, int | float)
+    if not low <= value <= high:
+        raise ConfigError(f"{where} is {value!r}, not within {low:g} to {high:g}")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Comparison:
             self._csknet(
                 labelled.name, "pseudo-label", "--data", self.unlabelled, "--out", labelled,
                 "--weights", stage1, "--boxes", self.boxes, "--size", *self.size,
+                "--threshold", full["threshold"], "--box-share", full["box_share"],
             )  # fmt: skip
         rest = {**settings, "steps": steps - first, "init": str(stage1)}
         folders = [self.data, self.data, labelled]

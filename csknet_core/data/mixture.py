@@ -13,7 +13,7 @@ from csknet_core.classes import IGNORE_ID
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
-from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+from csknet_core.runtime.preprocess import normalize_still
 
 TensorSample = tuple[Tensor, Tensor, Tensor]
 
@@ -85,11 +85,6 @@ def _pick(pairs: list[tuple[PairDataset, int]], rng: np.random.Generator) -> Sam
     if labels is None:
         labels = np.full(pair.thermal.shape, IGNORE_ID, np.uint8)
     return Sample(pair.optical, normalize_still(pair.thermal), labels)
-
-
-def normalize_still(thermal: np.ndarray) -> np.ndarray:
-    """Normalise one thermal still as the live node normalises the first frame of a stream."""
-    return ThermalNormalizer(ThermalSettings())(thermal)
 
 
 def to_tensors(sample: Sample) -> TensorSample:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import IGNORE_ID
+from csknet_core.runtime.preprocess import resize_labels
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def rescale(sample: Sample, settings: AugmentSettings, rng: np.random.Generator)
         cv2.resize(sample.thermal, size, interpolation=interpolation).astype(
             np.float32, copy=False
         ),
-        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST).astype(
-            np.uint8, copy=False
-        ),
+        resize_labels(sample.labels, (size[1], size[0])),
     )
 
 

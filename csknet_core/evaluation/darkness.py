@@ -17,8 +17,7 @@ from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import (
-    ThermalNormalizer,
-    ThermalSettings,
+    normalize_still,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -89,7 +88,7 @@ def study_darkness(
         pair = pairs[index]
         assert pair.labels is not None
         size = (pair.labels.shape[0], pair.labels.shape[1])
-        thermal = resize_thermal(ThermalNormalizer(ThermalSettings())(pair.thermal), engine.size)
+        thermal = resize_thermal(normalize_still(pair.thermal), engine.size)
         alone = resize_labels(engine.run(Mode.THERMAL_ONLY, None, thermal)[0], size)
         rng = np.random.default_rng(index)
         for factor in factors:

@@ -19,8 +19,7 @@ from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.preprocess import (
-    ThermalNormalizer,
-    ThermalSettings,
+    normalize_still,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -137,7 +136,7 @@ def evaluate(
 def answers(engine: Engine, pair: Pair) -> dict[Mode, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Return label map and confidence (H, W) of every mode, at the size of the pair."""
     optical = resize_optical(pair.optical, engine.size)
-    thermal = resize_thermal(ThermalNormalizer(ThermalSettings())(pair.thermal), engine.size)
+    thermal = resize_thermal(normalize_still(pair.thermal), engine.size)
     size = (pair.optical.shape[0], pair.optical.shape[1])
     result = {}
     for mode in Mode:

@@ -220,10 +220,10 @@ def _warm_up(runs: dict[str, Run], mode: Mode) -> dict[str, float | None]:
 def example_input(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return a rendered pair of this size, prepared for the network."""
     from csknet_core.data.synthetic import random_frame
-    from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+    from csknet_core.runtime.preprocess import normalize_still
 
     frame = random_frame(7, size)
-    return frame.optical, ThermalNormalizer(ThermalSettings())(frame.thermal)
+    return frame.optical, normalize_still(frame.thermal)
 
 
 def count_multiply_adds(weights: Path, size: tuple[int, int]) -> dict[Mode, int]:

@@ -160,6 +160,21 @@ class ThermalNormalizer:
         return low - missing / 2, high + missing / 2
 
 
+def normalize_still(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Normalise one thermal still as the live node normalises the first frame of a stream.
+
+    Args:
+        image: (H, W) raw values, see `THERMAL_DTYPES`.
+
+    Returns:
+        (H, W) float32 in 0..1.
+
+    Raises:
+        ImageError: not such an image.
+    """
+    return ThermalNormalizer(ThermalSettings())(image)
+
+
 def resize_optical(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize (H, W, 3) uint8 to `size` (height, width); the input itself where it fits.
 

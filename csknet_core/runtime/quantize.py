@@ -89,7 +89,7 @@ def quantize_onnx(source: Path, target: Path, mode: Mode, size: tuple[int, int])
 def rendered_feeds(mode: Mode, size: tuple[int, int], seeds: range) -> Iterator[Feed]:
     """Yield what a graph of this mode takes, of one rendered pair for every seed."""
     from csknet_core.data.synthetic import random_frame
-    from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
+    from csknet_core.runtime.preprocess import normalize_still
 
     for seed in seeds:
         frame = random_frame(seed, size)
@@ -97,7 +97,7 @@ def rendered_feeds(mode: Mode, size: tuple[int, int], seeds: range) -> Iterator[
         if Modality.OPTICAL in mode.modalities:
             feed["optical"] = frame.optical
         if Modality.THERMAL in mode.modalities:
-            feed["thermal"] = ThermalNormalizer(ThermalSettings())(frame.thermal)
+            feed["thermal"] = normalize_still(frame.thermal)
         yield feed
 
 

@@ -13,12 +13,11 @@ from torch.nn import functional as F
 
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
-from csknet_core.data.mixture import normalize_still
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.inference import DeployedNetwork
-from csknet_core.runtime.preprocess import resize_optical, resize_thermal
+from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
 
 TEMPERATURES = tuple(round(float(t), 3) for t in np.geomspace(0.5, 2.0, 29))
 """Those tried: from twice as sure to half as sure; 1 is among them."""

@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
-from csknet_core.data.mixture import normalize_still
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.zoo import load_network
+from csknet_core.runtime.preprocess import normalize_still
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class PseudoSettings:
         box_threshold: least probability inside boxes.
         box_odds: factor on the odds of a class inside its boxes.
         least_fill: a box of which a smaller share gets its class is unknown as a whole.
+        box_share: share of such a box that gets its class all the same, its likeliest pixels; 0
+            leaves all of it unknown. For networks that hardly know the boxed classes yet.
         margin: pixels by which boxes may be too small.
 
     Raises:
@@ -69,6 +71,7 @@ class PseudoSettings:
     box_threshold: float = 0.6
     box_odds: float = 6.0
     least_fill: float = 0.15
+    box_share: float = 0.0
     margin: int = 3
 
     def __post_init__(self) -> None:
@@ -219,7 +222,25 @@ def choose_labels(
         if found.size and found.mean() < settings.least_fill:
             # An object that the networks miss must not be taught as background.
             result[cut] = np.where(labels[cut] == 0, IGNORE_ID, result[cut])
+            if settings.box_share:
+                likely = _likeliest(odds[:, cut[0], cut[1]], box.class_id, settings.box_share)
+                result[cut][likely] = box.class_id
     return result
+
+
+def _likeliest(odds: NDArray[np.float32], class_id: int, share: float) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) of a box that are a given share of it and likeliest of its class.
+
+    The bias of a class is raised until enough of its box has it, as in Papandreou et al.,
+    "Weakly- and Semi-Supervised Learning of a Deep Convolutional Network for Semantic Image
+    Segmentation" (ICCV 2015). Objects fill the middle of their boxes, so that the corners count
+    less.
+    """
+    rivals = np.delete(odds, class_id, axis=0).max(0)
+    rows, columns = (np.linspace(-1, 1, length) for length in rivals.shape)
+    middle = -(rows[:, None] ** 2 + columns[None] ** 2)
+    score = np.log(odds[class_id] + 1e-6) - np.log(rivals + 1e-6) + middle
+    return np.asarray(score >= np.quantile(score, 1 - share))
 
 
 def _load(weights: Sequence[str]) -> tuple[list[CSKNet], ClassTable]:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from csknet_core.errors import ConfigError, CsknetError
-from csknet_ros.parameters import (
-    BY_NAME,
-    NodeSettings,
-    Value,
-    build_settings,
-    read_parameter_file,
-)
+from csknet_ros.parameters import NodeSettings, build_settings, read_parameter_file
 
 
 def read_settings(file: Path | None) -> NodeSettings:
@@ -23,21 +17,9 @@ def read_settings(file: Path | None) -> NodeSettings:
     if file is None:
         return build_settings({})
     try:
-        values = read_parameter_file(file)
-        for name, value in values.items():
-            _check_range(name, value)
-        return build_settings(values)
+        return build_settings(read_parameter_file(file))
     except CsknetError as error:
         known = str(file) in str(error)
         raise error if known else ConfigError(f"parameter file {file}: {error}") from error
     except (AttributeError, TypeError) as error:
         raise ConfigError(f"parameter file {file}: not a file of parameters ({error})") from error
-
-
-def _check_range(name: str, value: Value) -> None:
-    """Check the range, which ROS checks for the node."""
-    known = BY_NAME[name]
-    if known.low is not None and known.high is not None:
-        assert isinstance(value, int | float)  # as its default, see `read_parameter_file`
-        if not known.low <= value <= known.high:
-            raise ConfigError(f"{name} is {value!r}, not within {known.low:g} to {known.high:g}")

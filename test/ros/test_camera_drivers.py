@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from nav_msgs.msg import OccupancyGrid
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 from support.engines import PERSON, SIZE
 from support.graph import Graph, header_at, optical_image, thermal_image, wait_for
@@ -36,16 +34,9 @@ def test_frames_without_a_frame_id_are_answered_without_one():
 def test_frames_without_a_frame_id_still_fill_a_costmap_by_the_mount_parameters():
     parameters = {"navigation.frame": "base_link", "navigation.pitch": 0.5}
     with Graph(**parameters) as graph:
-        grids: list[OccupancyGrid] = []
-        graph.cameras.create_subscription(
-            OccupancyGrid, "csknet/cost_grid", grids.append, QoSProfile(depth=10)
-        )
-        publisher = graph.node._navigation._publishers["cost_grid"]
-        wait_for(lambda: publisher.get_subscription_count() and graph.info.get_subscription_count())
         info = CameraInfo(height=SIZE[0], width=SIZE[1])
         info.k = [60.0, 0.0, SIZE[1] / 2, 0.0, 60.0, SIZE[0] / 2, 0.0, 0.0, 1.0]
-        graph.info.publish(info)
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        grids = graph.cost_grids(info)
         publish_unframed(graph, 0)
         wait_for(lambda: bool(grids))
         assert grids[0].header.frame_id == "base_link"

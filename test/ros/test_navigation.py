@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
-from nav_msgs.msg import OccupancyGrid
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
@@ -100,14 +99,7 @@ def test_the_cost_grid_is_around_the_robot_and_marks_the_person():
         "navigation.class_costs": "person:90",
     }
     with Graph(**parameters) as graph:
-        grids: list[OccupancyGrid] = []
-        graph.cameras.create_subscription(
-            OccupancyGrid, "csknet/cost_grid", grids.append, QoSProfile(depth=10)
-        )
-        publisher = graph.node._navigation._publishers["cost_grid"]
-        wait_for(lambda: publisher.get_subscription_count() and graph.info.get_subscription_count())
-        graph.info.publish(camera_info(graph.stamp(0)))
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        grids = graph.cost_grids(camera_info(graph.stamp(0)))
         graph.publish_pair(0)
         wait_for(lambda: bool(grids))
         (grid,) = grids

@@ -12,6 +12,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -152,6 +153,18 @@ class Graph:
                 for publisher in (outputs._label_map, outputs._status, outputs._confidence)
             )
         )
+
+    def cost_grids(self, info: CameraInfo) -> list[OccupancyGrid]:
+        """Give the node the intrinsics; return the list that its cost grids will be in."""
+        grids: list[OccupancyGrid] = []
+        self.cameras.create_subscription(
+            OccupancyGrid, "csknet/cost_grid", grids.append, QoSProfile(depth=10)
+        )
+        publisher = self.node._navigation._publishers["cost_grid"]
+        wait_for(lambda: publisher.get_subscription_count() and self.info.get_subscription_count())
+        self.info.publish(info)
+        wait_for(lambda: self.node._inputs.camera_info is not None)
+        return grids
 
     def stamp(self, index: float) -> int:
         return START_NS + int(index * PERIOD_NS)

@@ -4,7 +4,7 @@ import pytest
 
 from csknet_core.data.datasets import read_optical
 from csknet_core.data.layouts import open_pairs
-from csknet_core.data.transforms import AugmentSettings, Sample, augment
+from csknet_core.data.transforms import AugmentSettings, Sample, augment, rescale
 from csknet_core.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -96,6 +96,21 @@ def test_one_geometric_transform_moves_images_and_labels_together():
         assert (got.thermal[inside] > 0.8).all()
         assert (got.thermal[outside] < 0.2).all()
         assert (got.optical[inside] > 200).all()
+
+
+@pytest.mark.parametrize("factor", [0.55, 0.71, 1.3])
+def test_resized_labels_stay_where_the_images_are(factor):
+    """Where they differ, labels are neither before nor behind the images, on the whole."""
+    settings = AugmentSettings(
+        (32, 32), (factor, factor), rare_crop=0, flip=0, photometric=0, night=0, misregister=0
+    )
+    labels = RNG.integers(0, 2, (24, 32)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+    sample = Sample(np.repeat(labels[..., None] * 255, 3, 2), labels.astype(np.float32), labels)
+    resized = rescale(sample, settings, RNG)
+    rows, columns = np.gradient(resized.thermal)
+    apart = resized.thermal - resized.labels
+    for slope in (rows, columns):
+        assert abs((slope * apart).sum() / (slope**2).sum()) < 0.15
 
 
 def test_rare_crops_contain_the_class():

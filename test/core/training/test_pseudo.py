@@ -65,6 +65,22 @@ def test_an_object_the_networks_miss_is_not_taught_as_background():
     assert (labels[10:] == 0).all()
 
 
+def test_of_a_missed_object_the_likeliest_share_of_its_box_can_be_labelled():
+    probabilities = scene(bike=0.001)
+    probabilities[BIKE, :, 4:8] = 0.01  # not enough to be found, but more than elsewhere
+    settings = PseudoSettings(margin=0, box_share=0.4)
+    labels = choose_labels(probabilities, [Box(BIKE, 0, 0, 0.5, 1)], BOXED, settings)
+    assert (labels[:, 4:8] == BIKE).all()
+    assert (labels[:, :4] == 255).all()
+    assert (labels[:, 8:10] == 255).all()
+    assert (labels[:, 10:] == 0).all()
+    # Nothing to go by: the middle.
+    labels = choose_labels(scene(), [Box(BIKE, 0, 0, 1, 1)], BOXED, settings)
+    assert (labels == BIKE).mean() == pytest.approx(0.4, abs=0.03)
+    assert (labels[8:12, 8:12] == BIKE).all()
+    assert (labels[0] == 255).all()
+
+
 def test_boxes_are_read_from_the_lines_of_a_file(tmp_path):
     file = tmp_path / "one.txt"
     file.write_text("2 0.5 0.5 0.2 0.4\n\n")
