@@ -54,13 +54,7 @@ class Comparison:
         first = round(full["share"] * steps)
         settings = {**full["set"], "data": {"rendered": full["rendered"]}}
         stage1 = self._train(f"stage1_{seed}", seed, {**settings, "steps": first}, [self.data])
-        labelled = self.out / f"labelled{seed}"
-        if not (labelled / "train.txt").is_file():
-            self._csknet(
-                labelled.name, "pseudo-label", "--data", self.unlabelled, "--out", labelled,
-                "--weights", stage1, "--boxes", self.boxes, "--size", *self.size,
-                "--threshold", full["threshold"], "--box-share", full["box_share"],
-            )  # fmt: skip
+        labelled = self._label(f"labelled{seed}", stage1)
         rest = {**settings, "steps": steps - first, "init": str(stage1)}
         folders = [self.data, self.data, labelled]
         stage2 = self._train(f"full{seed}", seed + 100, rest, folders)
@@ -74,21 +68,33 @@ class Comparison:
         merge(recipe, update)
         merge(recipe, {"name": name, "seed": seed, "data": {"folders": [str(f) for f in folders]}})
         folder = self.out / name
-        weights = folder / f"{name}.safetensors"
+        keep(folder / "recipe.yaml", recipe)
         if not (folder / "done").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            file = folder / "recipe.yaml"
-            file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-            self._csknet(name, "train", file, "--out", folder)
+            self._csknet(name, "train", folder / "recipe.yaml", "--out", folder)
             (folder / "done").touch()
-        return weights
+        return folder / f"{name}.safetensors"
+
+    def _label(self, name: str, weights: Path) -> Path:
+        full, folder = self.config["full"], self.out / name
+        options = {
+            "data": self.unlabelled, "weights": weights, "boxes": self.boxes,
+            "threshold": full["threshold"], "box-share": full["box_share"],
+        }  # fmt: skip
+        keep(folder / "options.yaml", {**options, "size": self.size})
+        if not (folder / "train.txt").is_file():
+            given = [text for key, value in options.items() for text in (f"--{key}", value)]
+            self._csknet(name, "pseudo-label", *given, "--size", *self.size, "--out", folder)
+        return folder
 
     def _score(self, weights: Path) -> dict[str, Any]:
         scores = weights.with_name("scores.json")
+        options = {"data": self.data, "weights": weights}
+        keep(weights.with_name("scoring.yaml"), {**options, "size": self.size})
         if not scores.is_file():
+            given = [text for key, value in options.items() for text in (f"--{key}", value)]
             self._csknet(
-                weights.stem, "eval", "--weights", weights, "--data", self.data, "--size",
-                *self.size, "--device", "torch-cpu", "--json", scores,
+                weights.stem, "eval", *given, "--size", *self.size, "--device", "torch-cpu",
+                "--json", scores,
             )  # fmt: skip
         found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
         return found
@@ -101,6 +107,21 @@ class Comparison:
             code = subprocess.call(command, stdout=log, stderr=log)
         if code:
             raise SystemExit(f"{self.out / 'log.txt'}: csknet {arguments[0]} ended with {code}")
+
+
+def keep(file: Path, settings: dict[str, Any]) -> None:
+    """Write down what a result is made with; end where an older one was made with something else.
+
+    Raises:
+        SystemExit: the file holds other settings.
+    """
+    text = yaml.safe_dump(
+        {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}, sort_keys=False
+    )
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{file}: made with other settings; choose another --out or delete it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def merge(target: dict[str, Any], update: dict[str, Any]) -> None:
