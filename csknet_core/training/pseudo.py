@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
 from csknet_core.errors import ConfigError, DataError
+from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.zoo import load_network
-from csknet_core.runtime.preprocess import normalize_still
+from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class PseudoSettings:
         box_threshold: least probability inside boxes.
         box_odds: factor on the odds of a class inside its boxes.
         least_fill: a box of which a smaller share gets its class is unknown as a whole.
-        box_share: share of such a box that gets its class all the same, its likeliest pixels; 0
-            leaves all of it unknown. For networks that hardly know the boxed classes yet.
+        box_share: share of a box that gets its class, its likeliest pixels, where the networks are
+            sure of less than `least_fill` of it; 0 leaves them unknown. For networks that hardly
+            know the boxed classes yet.
         margin: pixels by which boxes may be too small.
 
     Raises:
@@ -75,10 +77,7 @@ class PseudoSettings:
     margin: int = 3
 
     def __post_init__(self) -> None:
-        if any(side < 32 or side % 32 for side in self.size):
-            raise ConfigError(
-                f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of 32"
-            )
+        check_size(self.size)
 
 
 def label_pairs(
@@ -172,8 +171,8 @@ def average_probabilities(
         thermal: (H, W) raw values.
         size: height and width the networks see.
     """
-    images = _tensor(optical), _tensor(normalize_still(thermal))
-    pair = [F.interpolate(t, size, mode="bilinear", align_corners=False) for t in images]
+    images = resize_optical(optical, size), resize_thermal(normalize_still(thermal), size)
+    pair = [_tensor(image) for image in images]
     total: Tensor | None = None
     for network in networks:
         for mirror in (False, True):
@@ -222,9 +221,10 @@ def choose_labels(
         if found.size and found.mean() < settings.least_fill:
             # An object that the networks miss must not be taught as background.
             result[cut] = np.where(labels[cut] == 0, IGNORE_ID, result[cut])
-            if settings.box_share:
-                likely = _likeliest(odds[:, cut[0], cut[1]], box.class_id, settings.box_share)
-                result[cut][likely] = box.class_id
+        given = result[cut] == box.class_id
+        if settings.box_share and given.size and given.mean() < settings.least_fill:
+            likely = _likeliest(odds[:, cut[0], cut[1]], box.class_id, settings.box_share)
+            result[cut][likely] = box.class_id
     return result
 
 

@@ -74,6 +74,9 @@ def test_of_a_missed_object_the_likeliest_share_of_its_box_can_be_labelled():
     assert (labels[:, :4] == 255).all()
     assert (labels[:, 8:10] == 255).all()
     assert (labels[:, 10:] == 0).all()
+    # Found, but not sure enough: 0.2 / 0.8 times 6 make 60 %, 0.19 / 0.81 a little less.
+    labels = choose_labels(scene(bike=0.19), [Box(BIKE, 0, 0, 1, 1)], BOXED, settings)
+    assert (labels == BIKE).mean() == pytest.approx(0.4, abs=0.03)
     # Nothing to go by: the middle.
     labels = choose_labels(scene(), [Box(BIKE, 0, 0, 1, 1)], BOXED, settings)
     assert (labels == BIKE).mean() == pytest.approx(0.4, abs=0.03)
