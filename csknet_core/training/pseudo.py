@@ -58,7 +58,8 @@ class PseudoSettings:
         threshold: least probability outside boxes; less is unknown (255).
         box_threshold: least probability inside boxes.
         box_odds: factor on the odds of a class inside its boxes.
-        least_fill: a box of which a smaller share gets its class is unknown as a whole.
+        least_fill: in a box of which a smaller share gets its class nothing is background (id 0):
+            pixels that would be are unknown.
         box_share: share of a box that gets its class, its likeliest pixels, where the networks are
             sure of less than `least_fill` of it; 0 leaves them unknown. For networks that hardly
             know the boxed classes yet.

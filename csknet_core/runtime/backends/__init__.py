@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from csknet_core.errors import ConfigError, EngineError
+from csknet_core.input_size import check_size
 from csknet_core.runtime.backends.base import Engine
 
 DEVICES = (
@@ -37,8 +38,7 @@ def open_engine(
     """
     if device not in DEVICES:
         raise ConfigError(f"device '{device}' is unknown; use one of {', '.join(DEVICES)}")
-    if any(side < 32 or side % 32 for side in size):
-        raise ConfigError(f"input size {size[0]}x{size[1]}: both sides must be multiples of 32")
+    check_size(size)
     if device == "auto":
         device = "cuda" if _cuda_present() else "cpu"
     if device == "cpu":
