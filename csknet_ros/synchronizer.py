@@ -47,7 +47,8 @@ class SyncSettings:
         dropout_after: misses in a row after which the optical stream counts as lost; frames then
             go alone without waiting.
         recover_after: matches in a row after which it counts as back.
-        thermal_timeout_ns: silence of the thermal stream after which optical frames go alone.
+        thermal_timeout_ns: silence of the thermal stream after which optical frames go alone;
+            messages that are refused for their stamp do not break it.
         offset_ns: added to thermal stamps when they are compared (constant clock offset).
         jump_ns: a stamp further back than this is a clock jump (bag loop, simulation reset), not
             a late frame.
@@ -284,12 +285,13 @@ class PairOrAlone(Generic[T]):
         return SyncState.OPTICAL_LOST if self._optical_lost else SyncState.OK
 
     def _add_thermal(self, frame: Stamped[T]) -> None:
-        self._thermal_seen_ns = frame.arrival_ns
-        self._thermal_lost = False
         reason = self._refuse_thermal(frame)
         if reason is not None:
+            # No sign of life: a driver that repeats its last message must not silence RGB, too.
             self._drop(Modality.THERMAL, frame, reason)
             return
+        self._thermal_seen_ns = frame.arrival_ns
+        self._thermal_lost = False
         self._last_thermal = frame.stamp_ns
         self._late_thermal = None
         if len(self._waiting) >= self._settings.queue_size:

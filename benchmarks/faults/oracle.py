@@ -24,6 +24,9 @@ _TOLERANCE_NS = 50 * MS
 _DEATH_NS = 1000 * MS
 """A frame that came so shortly before the process was killed died with it."""
 _CLASSES = 9
+_REFUSED = {
+    DropReason.ZERO_STAMP.value, DropReason.DUPLICATE_STAMP.value, DropReason.OUT_OF_ORDER.value,
+}  # fmt: skip
 _ENGINE_FAULTS = ("engine_raises", "engine_nan", "engine_stuck", "engine_breaks")
 _LOOKS = {
     Reason.OPTICAL_DARK.value, Reason.OPTICAL_OVEREXPOSED.value, Reason.OPTICAL_FROZEN.value,
@@ -104,6 +107,7 @@ class Oracle:
         self._by_stamp = sorted(self._optical, key=lambda r: r.stamp_ns)
         self._stamps = [r.stamp_ns for r in self._by_stamp]
         self._thermal_at = [r.at_ns for r in self._thermal]
+        self._thermal_alive_at = [r.at_ns for r in self._accepted()]
         self._arrival = {r.stamp_ns: r for r in reversed(self._thermal)}
         self._kills = [h.began_ns for h in campaign.happened if h.fault == "sigkill"]
 
@@ -145,6 +149,8 @@ class Oracle:
         said = Counter(s.stamp_ns for s in self._record.statuses if s.status.primary == "optical")
         for received in self._optical:
             silence = self._thermal_silence(received)
+            if received.stamp_ns <= 0:
+                continue
             if silence is None or silence < _SYNC.thermal_timeout_ns + _TOLERANCE_NS:
                 continue
             if any(0 <= kill - received.at_ns < _DEATH_NS for kill in self._kills):
@@ -313,13 +319,33 @@ class Oracle:
         low = bisect_left(self._stamps, stamp_ns - distance_ns)
         return self._by_stamp[low : bisect_right(self._stamps, stamp_ns + distance_ns)]
 
+    def _accepted(self) -> list[Received]:
+        """Return the thermal messages that were not refused for their stamp.
+
+        The node says which were; whether that is true is judged apart. Of messages with one stamp
+        the later ones are refused.
+        """
+        left = Counter(r.stamp_ns for r in self._thermal)
+        left.subtract(
+            s.stamp_ns
+            for s in self._record.statuses
+            if s.status.primary == "thermal" and s.status.reason in _REFUSED
+        )
+        accepted = []
+        for received in self._thermal:
+            if left[received.stamp_ns] > 0:
+                left[received.stamp_ns] -= 1
+                accepted.append(received)
+        return accepted
+
     def _thermal_silence(self, received: Received) -> int | None:
-        """Return how long no thermal message had come in this life of the process."""
-        index = bisect_left(self._thermal_at, received.at_ns)
+        """Return how long no thermal frame had been accepted in this life of the process."""
+        alive_at = self._thermal_alive_at
+        index = bisect_left(alive_at, received.at_ns)
         start = max((s for s in self._record.starts if s <= received.at_ns), default=0)
-        if not index or self._thermal_at[index - 1] < start:
+        if not index or alive_at[index - 1] < start:
             return None
-        return received.at_ns - self._thermal_at[index - 1]
+        return received.at_ns - alive_at[index - 1]
 
     def _came_late(self, stamp_ns: int) -> bool:
         at = self._arrival[stamp_ns].at_ns

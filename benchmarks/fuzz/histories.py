@@ -269,17 +269,28 @@ class _Rules:
                 entitled = False
 
     def _alone(self) -> Iterator[str]:
-        """Optical frames go alone in thermal silence, and then only."""
+        """Optical frames go alone in thermal silence, and then only.
+
+        Frames that were refused for their stamp do not break the silence.
+        """
+        sent_alone, refused = set(), set()
         for came in self._came:
             what = came.what
-            if not isinstance(what, FrameSet) or what.primary is not Modality.OPTICAL:
+            if isinstance(what, Dropped):
+                refused.add(what.frame.data)
+            elif what.thermal is None and what.optical is not None:
+                sent_alone.add(what.optical.data)
+        seen: int | None = None
+        for index, event in enumerate(self._events):
+            if event.kind == "poll" or index in refused:
                 continue
-            assert what.optical is not None
-            arrivals = [e.at_ns for e in self._events[: what.optical.data] if e.kind == "thermal"]
-            firsts = [e.at_ns for e in self._events[: what.optical.data + 1] if e.kind != "poll"]
-            last = arrivals[-1] if arrivals else firsts[0]
-            if what.optical.arrival_ns - last <= self._settings.thermal_timeout_ns:
-                yield f"optical frame {what.optical.data} went alone though thermal was there"
+            if event.kind == "thermal" or seen is None:
+                seen = event.at_ns
+            silent = event.at_ns - seen > self._settings.thermal_timeout_ns
+            if index in sent_alone and not silent:
+                yield f"optical frame {index} went alone though thermal was there"
+            elif silent and index not in sent_alone:
+                yield f"optical frame {index} did not go alone though thermal was silent"
 
 
 def draw_settings(rng: random.Random) -> SyncSettings:

@@ -231,6 +231,42 @@ def test_rgb_is_answered_while_thermal_is_silent():
     assert texts(campaign)
 
 
+@pytest.mark.parametrize(("again", "reason"), [(stamp(9), "duplicate_stamp"), (0, "zero_stamp")])
+def test_refused_thermal_messages_are_silence(again, reason):
+    """As when the driver repeats its last message, or sends no stamps."""
+    campaign = healthy()
+    record = campaign.record
+    refused = FrameStatus("thermal", DROPPED, "", reason)
+    for index in range(10, 25):
+        place = next(
+            i for i, r in enumerate(record.received)
+            if r.stamp_ns == stamp(index) and r.modality is Modality.THERMAL
+        )  # fmt: skip
+        record.received[place] = replace(record.received[place], stamp_ns=again)
+        record.sent.append(Sent(Modality.THERMAL, again, record.received[place].at_ns))
+        record.statuses[index] = replace(record.statuses[index], stamp_ns=again, status=refused)
+    record.label_maps = [m for m in record.label_maps if not stamp(10) <= m.stamp_ns < stamp(25)]
+    assert texts(campaign) == ["an RGB frame was not answered in thermal silence"] * 6
+    alone = FrameStatus("optical", ANSWERED, "optical_only", "thermal_lost")
+    for index in range(20, 26):
+        said = replace(alone, optical_stamp_ns=stamp(index))
+        record.statuses.append(Status(stamp(index), (index + 1) * PERIOD + 50 * MS, said))
+        record.label_maps.append(label_map(index))
+    assert texts(campaign) == []
+
+
+def test_rgb_without_stamps_cannot_be_answered_in_silence():
+    campaign = healthy()
+    for index in range(10, 30):
+        forget(campaign, index, Modality.THERMAL)
+        forget(campaign, index, Modality.OPTICAL)
+        at = (index + 1) * PERIOD
+        campaign.record.sent.append(Sent(Modality.OPTICAL, 0, at))
+        campaign.record.received.append(Received(Modality.OPTICAL, 0, at + MS))
+    del campaign.record.statuses[10:], campaign.record.label_maps[10:]
+    assert texts(campaign) == []
+
+
 def test_slow_recovery_and_growing_memory_are_problems():
     campaign = healthy(80)
     for index in range(15, 28):

@@ -160,11 +160,20 @@ class Deaf(PairOrAlone):
         self._thermal_lost = True
 
 
+class Credulous(PairOrAlone):
+    """Takes a thermal message that is refused for a sign of life."""
+
+    def _add_thermal(self, frame):
+        self._thermal_seen_ns = frame.arrival_ns
+        super()._add_thermal(frame)
+
+
 @pytest.mark.parametrize(
     ("broken", "text"),
     [(Farthest, "would have been nearer"), (Sloppy, "beyond the slop"), (Patient, "waited"),
      (Hasty, "did not wait"), (Forgetful, "came out 0 times"), (Liar, "not true"),
-     (Panicky, "RGB is lost, which it is not"), (Deaf, "thermal was there")],
+     (Panicky, "RGB is lost, which it is not"), (Deaf, "thermal was there"),
+     (Credulous, "did not go alone")],
 )  # fmt: skip
 def test_each_rule_catches_a_synchroniser_that_breaks_it(monkeypatch, broken, text):
     monkeypatch.setattr(histories, "PairOrAlone", broken)

@@ -184,6 +184,21 @@ def test_optical_frames_go_alone_while_thermal_is_silent_and_stop_when_it_is_bac
     assert bench.sync.health.state is SyncState.OK
 
 
+@pytest.mark.parametrize("stamp", [START + 400 * MS, 0], ids=["last_message_again", "zero_stamps"])
+def test_thermal_messages_that_are_refused_do_not_keep_rgb_silent(stamp):
+    bench = Bench(thermal_timeout_ns=500 * MS)
+    drive(bench, 0, 5, optical=True)
+    for index in range(5, 20):
+        bench.feed(OPTICAL, 100 * index)
+        bench.sync.add(THERMAL, stamp, "useless")
+    alone = [f for f in bench.frames() if f.primary is OPTICAL]
+    assert [f.stamp_ns for f in alone] == [START + 100 * i * MS for i in range(10, 20)]
+    assert bench.sync.health.state is SyncState.THERMAL_LOST
+    assert len(bench.drops()) == 15
+    drive(bench, 20, 21, optical=True)
+    assert bench.sync.health.state is SyncState.OK
+
+
 def test_a_thermal_stream_that_never_starts_counts_as_silent():
     bench = Bench(thermal_timeout_ns=500 * MS)
     for index in range(10):
