@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,27 @@ _WATCH_NS = 1_000_000_000
 _TRIM_NS = 30_000_000_000
 _OPENING = 6  # times as long as one frame may take, opening an engine may
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_Transition = Callable[["SegmentationNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: _Transition) -> _Transition:
+    """Log what a transition raises: rclpy turns it into ERROR without a word."""
+
+    @wraps(transition)
+    def run(node: SegmentationNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            after = "the node goes back to unconfigured: remove the cause and configure it again"
+            if transition.__name__ == "on_error":
+                after = "the node cannot go on: restart it"
+            node.get_logger().error(
+                f"{transition.__name__} failed unexpectedly ({type(error).__name__}: {error}); "
+                f"{after}\n{traceback.format_exc()}"
+            )
+            return TransitionCallbackReturn.ERROR
+
+    return run
 
 
 class SegmentationNode(LifecycleNode):
@@ -69,6 +93,7 @@ class SegmentationNode(LifecycleNode):
         # Before anything that can fail: rclpy destroys nodes that were only half made.
         self._open_segmenter = segmenter_factory
         self._settings: NodeSettings | None = None
+        self._settings_lock = threading.Lock()
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
         self._navigation: NavigationOutputs | None = None
@@ -100,6 +125,7 @@ class SegmentationNode(LifecycleNode):
 
     # Lifecycle
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the weights and open the outputs."""
         try:
@@ -125,15 +151,17 @@ class SegmentationNode(LifecycleNode):
         )
         return super().on_configure(state)
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start answering."""
         assert self._settings is not None
-        assert self._segmenter is not None
-        self._segmenter.reset()
+        if self._segmenter is not None:
+            self._segmenter.reset()
         self._statistics = Statistics()
         self._sync = PairOrAlone(self._settings.sync, self._on_frame, self._on_dropped)
         self._worker = Worker(self._answer, self._on_superseded, self._on_failure, self._sync.poll)
-        self._worker.start()
+        # Without an engine since one hung: a fresh one is opened in the worker's thread, watched.
+        self._worker.start(self._reopen if self._segmenter is None else lambda: None)
         self._inputs = Inputs(
             self,
             self._on_image,
@@ -147,22 +175,26 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info("active")
         return super().on_activate(state)
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; frames still waiting are dropped with a status."""
         self._stop()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and close the outputs."""
         self._release()
         return Success
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free everything."""
         self._stop()
         self._release()
         return Success
 
+    @_logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after an unexpected error in a transition."""
         self._stop()
@@ -220,9 +252,12 @@ class SegmentationNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
         ours = {p.name: p.value for p in changes if p.name in BY_NAME}
-        configured = self._segmenter is not None
-        for name in ours:
-            if configured and not BY_NAME[name].live:
+        # Not by the engine, which may be being opened anew on an active node.
+        configured = self._outputs is not None
+        for name, value in ours.items():
+            fixed = configured and not BY_NAME[name].live
+            # A parameter file loaded into a running node lists them all.
+            if fixed and value != self.get_parameter(name).value:
                 reason = f"{name} is read at configure; deactivate and clean up the node first"
                 return SetParametersResult(successful=False, reason=reason)
         try:
@@ -238,16 +273,14 @@ class SegmentationNode(LifecycleNode):
 
     def _apply(self, settings: NodeSettings) -> None:
         """Put live settings in force; each is one assignment, so the worker sees old or new."""
-        self._settings = settings
         if self._sync is not None:
             self._sync.settings = settings.sync
         if self._navigation is not None:
             self._navigation.apply(settings)
-        if self._segmenter is not None:
-            self._segmenter.thermal.settings = settings.segmenter.thermal
-            self._segmenter.policy.settings = settings.segmenter.policy
-            if self._segmenter.registration is not None:
-                self._segmenter.registration.outside = settings.segmenter.registration.outside
+        with self._settings_lock:
+            self._settings = settings
+            if self._segmenter is not None:
+                _apply_to(self._segmenter, settings)
 
     # Services
 
@@ -304,7 +337,9 @@ class SegmentationNode(LifecycleNode):
         assert outputs is not None
         assert settings is not None
         if segmenter is None:
-            raise EngineError("no fresh engine could be opened; restart the node")
+            raise EngineError(
+                "no fresh engine could be opened; deactivate and activate the node to try again"
+            )
         frame, started = job.frame, time.monotonic_ns()
         try:
             images = decode_frame(frame, self._on_problem, settings.max_image_pixels)
@@ -391,11 +426,17 @@ class SegmentationNode(LifecycleNode):
         try:
             segmenter = self._open_segmenter(wanted)
         except Exception as error:  # this thread is needed for what comes next
-            self.get_logger().error(f"no fresh engine: {error}; restart the node")
+            self.get_logger().error(
+                f"no fresh engine: {error}; deactivate and activate the node to try again"
+            )
             return
 
         def adopt() -> None:
-            self._segmenter = segmenter
+            with self._settings_lock:
+                # Parameters may have changed while it was opened.
+                if self._settings is not None:
+                    _apply_to(segmenter, self._settings)
+                self._segmenter = segmenter
 
         if not worker.if_current(adopt):
             segmenter.close()
@@ -487,6 +528,14 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.publish(report)
         if self._inputs is not None:
             self._inputs.check_silence()
+
+
+def _apply_to(segmenter: Segmenter, settings: NodeSettings) -> None:
+    """Put live settings in force in an engine."""
+    segmenter.thermal.settings = settings.segmenter.thermal
+    segmenter.policy.settings = settings.segmenter.policy
+    if segmenter.registration is not None:
+        segmenter.registration.outside = settings.segmenter.registration.outside
 
 
 def main(arguments: list[str] | None = None) -> int:

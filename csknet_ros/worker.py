@@ -54,10 +54,14 @@ class Worker(Generic[T]):
         self._since_ns = 0
         self._preparing_since_ns: int | None = None
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, prepare: Callable[[], None] = lambda: None) -> None:
+        """Start the thread.
+
+        Args:
+            prepare: run by it before its first frame.
+        """
         self._stopping = False
-        self._launch(lambda: None)
+        self._launch(prepare)
 
     def replace_stuck(self, after_ns: int, prepare: Callable[[], None]) -> Job[T] | None:
         """Give up on work that has run for longer than `after_ns`; a fresh thread takes over.

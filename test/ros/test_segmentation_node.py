@@ -6,13 +6,16 @@ import time
 
 import cv2
 import numpy as np
+import pytest
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from support.engines import PERSON, SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import Graph, header_at, optical_image, stamp_of, thermal_image, wait_for
 
+from csknet_core.errors import EngineError
 from csknet_core.modality import Mode, Reason
 from csknet_core.runtime.registration import Homography
 from csknet_ros import segmentation_node
@@ -257,6 +260,87 @@ def test_an_engine_that_never_opens_is_replaced_by_one_on_the_cpu():
         engine.letting_go.set()
 
 
+def test_parameters_set_while_an_engine_is_opened_anew_hold_for_it_as_for_any_other():
+    engine, let_go, opening = StickingEngine(), threading.Event(), threading.Event()
+
+    def open_segmenter(settings):
+        opening.set()
+        assert let_go.wait(60)
+        return threshold_segmenter(ThresholdEngine())(settings)
+
+    with Graph(engine, **{"engine.stuck_after": 0.3}) as graph:
+        graph.node._open_segmenter = open_segmenter
+        engine.stick = True
+        assert graph.send(0).reason == DropReason.ENGINE_STUCK.value
+        assert opening.wait(20)
+        # However long this test takes, this engine is the one that is adopted.
+        assert set_parameter(graph, "engine.stuck_after", 600.0).successful
+        refused = set_parameter(graph, "weights", "other.safetensors")
+        assert not refused.successful
+        assert "read at configure" in refused.reason
+        assert set_parameter(graph, "policy.force_mode", "thermal_only").successful
+        let_go.set()
+        wait_for(lambda: graph.node._segmenter is not None)
+        status = graph.send(1)
+        assert (status.mode, status.reason) == ("thermal_only", Reason.FORCED.value)
+        engine.letting_go.set()
+
+
+def test_a_node_that_has_lost_its_engine_opens_one_when_it_is_activated_again(capfd):
+    engine, tried = StickingEngine(), threading.Event()
+
+    def open_segmenter(settings):
+        tried.set()
+        raise EngineError("the GPU has fallen off the bus")
+
+    with Graph(engine, **{"engine.stuck_after": 0.3}) as graph:
+        working = graph.node._open_segmenter
+        graph.node._open_segmenter = open_segmenter
+        engine.stick = True
+        assert graph.send(0).reason == DropReason.ENGINE_STUCK.value
+        assert tried.wait(20)
+        assert graph.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert graph.node._segmenter is None
+        graph.node._open_segmenter = working
+        assert graph.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        graph.wait_for_cameras()
+        assert graph.send(1).answered
+        engine.letting_go.set()
+    assert "deactivate and activate the node to try again" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("transition", ["configure", "activate", "deactivate", "cleanup"])
+def test_what_a_transition_raises_is_logged_and_the_node_can_be_configured_again(
+    monkeypatch, capfd, transition
+):
+    """rclpy itself says nothing of it."""
+    broken = {
+        "configure": (segmentation_node, "Outputs"),
+        "activate": (segmentation_node, "Inputs"),
+        "deactivate": (segmentation_node.SegmentationNode, "_stop"),
+        "cleanup": (segmentation_node.SegmentationNode, "_release"),
+    }[transition]
+
+    def fail(*_):
+        patch.undo()
+        raise RuntimeError("out of file descriptors")
+
+    steps = ["configure", "activate", "deactivate", "cleanup"]
+    with Graph(activate=False) as graph, monkeypatch.context() as patch:
+        node = graph.node
+        for step in steps[: steps.index(transition)]:
+            assert getattr(node, f"trigger_{step}")() == TransitionCallbackReturn.SUCCESS
+        patch.setattr(*broken, fail)
+        failed = getattr(node, f"trigger_{transition}")()
+        assert failed == TransitionCallbackReturn.ERROR
+        node.autostart()
+        graph.wait_for_cameras()
+        assert graph.send(0).answered
+    log = capfd.readouterr().err
+    assert f"on_{transition} failed unexpectedly (RuntimeError: out of file descriptors)" in log
+    assert "configure it again" in log
+
+
 def test_a_late_subscriber_gets_the_class_table():
     with Graph() as graph:
         info = json.loads(graph.latched_label_info())
@@ -347,6 +431,8 @@ def test_live_parameters_act_at_once_and_bad_ones_are_refused_with_the_reason():
             result = set_parameter(graph, name, value)
             assert not result.successful
             assert words in result.reason
+        unchanged = graph.node.get_parameter("weights").value
+        assert set_parameter(graph, "weights", unchanged).successful
         assert set_parameter(graph, "policy.force_mode", "").successful
         assert graph.send(2).mode == Mode.FUSED.value
 
