@@ -17,7 +17,7 @@ from csknet_core.modality import Modality
 SILENCE_S = 5.0
 TRANSPORTS = {"raw": ("", Image), "compressed": ("/compressed", CompressedImage)}
 _TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
-_INFO_TOPICS = {Modality.OPTICAL: "rgb/camera_info", Modality.THERMAL: "thermal/camera_info"}
+INFO_TOPICS = {Modality.OPTICAL: "rgb/camera_info", Modality.THERMAL: "thermal/camera_info"}
 _FASTDDS_CURE = (
     "if frames are missing, Fast DDS may be dropping large images: export "
     "FASTDDS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
@@ -67,7 +67,7 @@ class Inputs:
             for modality, topic in self._topics.items()
         ]
         self._subscriptions.append(
-            node.create_subscription(CameraInfo, _INFO_TOPICS[grid], self._receive_camera_info, qos)
+            node.create_subscription(CameraInfo, INFO_TOPICS[grid], self._receive_camera_info, qos)
         )
 
     @property
@@ -102,7 +102,9 @@ class Inputs:
             remedy = "nobody publishes it; start the camera or remap the topic"
             if publishers:
                 offered = publishers[0].qos_profile.reliability.name.lower()
-                remedy = f"{len(publishers)} publisher(s), first one {offered}; {_FASTDDS_CURE}"
+                remedy = (
+                    f"{len(publishers)} publisher(s), first one {offered}; {_FASTDDS_CURE}"
+                )
             self._node.get_logger().warning(
                 f"nothing received for {quiet:.0f} s on {resolved} ({self._reliability}): {remedy}"
             )

@@ -22,9 +22,12 @@ from csknet_core.runtime.ground import Intrinsics, NavigationSettings
 from csknet_ros.depth_input import DepthInput
 from csknet_ros.mount import open_mount
 from csknet_ros.parameters import NodeSettings
+from csknet_ros.publishing import send
 
 _CLOUDS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _POINT_STEP = 12
+_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
+"""As many as OpenCV takes; it raises at any other number."""
 
 
 class NavigationOutputs:
@@ -47,6 +50,7 @@ class NavigationOutputs:
         classes: class table of the label maps.
         settings: what to publish.
         grid: the grid of costs.
+        info_topic: where the intrinsics of the label map's grid come from.
 
     Raises:
         ConfigError: a class name is not in the table, or tf2 is asked for and not installed.
@@ -58,8 +62,10 @@ class NavigationOutputs:
         classes: ClassTable,
         settings: NavigationSettings,
         grid: CostGridSettings,
+        info_topic: str,
     ) -> None:
         self._node = node
+        self._info_topic = node.resolve_topic_name(info_topic)
         self._settings = settings
         self._grid_settings = grid
         obstacles = tuple(classes.id_of(name) for name in settings.obstacles or classes.names[1:])
@@ -143,7 +149,7 @@ class NavigationOutputs:
             self._node.destroy_publisher(publisher)
 
     def _send(self, name: str, message: PointCloud2 | OccupancyGrid) -> None:
-        self._publishers[name].publish(message)
+        send(self._node, self._publishers[name], message)
 
     def _look_through(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> Intrinsics:
         """Return the camera of a label map; its rays are made once.
@@ -153,14 +159,17 @@ class NavigationOutputs:
         """
         if info is None:
             raise ConfigError(
-                "no camera_info came: publish thermal/camera_info to get points on the ground"
+                f"no camera_info came: publish {self._info_topic} to get points on the ground"
             )
         if (info.height, info.width) != labels.shape:
             raise ConfigError(
                 f"camera_info is of {info.width}x{info.height} pixels, the label map of "
                 f"{labels.shape[1]}x{labels.shape[0]}; they must be one grid"
             )
-        intrinsics = intrinsics_from(info)
+        try:
+            intrinsics = intrinsics_from(info)
+        except ConfigError as error:
+            raise ConfigError(f"{self._info_topic}: {error}") from error
         if intrinsics != self._intrinsics:
             self._intrinsics, self._rays = intrinsics, intrinsics.rays()
         return intrinsics
@@ -193,15 +202,21 @@ def intrinsics_from(info: CameraInfo) -> Intrinsics:
 
     Raises:
         ConfigError: the camera is not calibrated, or has a distortion model other than plumb_bob
-            and rational_polynomial.
+            and rational_polynomial, or coefficients of neither.
     """
-    if any(info.d) and info.distortion_model not in ("plumb_bob", "rational_polynomial"):
+    distortion = tuple(float(v) for v in info.d) if any(info.d) else ()
+    if distortion and info.distortion_model not in ("plumb_bob", "rational_polynomial"):
         raise ConfigError(
             f"camera_info has distortion model '{info.distortion_model}'; use plumb_bob or "
             "rational_polynomial, or publish rectified images with no distortion"
         )
+    if len(distortion) not in _COEFFICIENTS or not np.isfinite(distortion).all():
+        raise ConfigError(
+            f"camera_info has distortion coefficients d = {list(distortion)}; give 4, 5, 8, 12 or "
+            "14 numbers, or none"
+        )
     fx, _, cx, _, fy, cy, *_ = (float(value) for value in info.k)
-    return Intrinsics(fx, fy, cx, cy, info.width, info.height, tuple(float(v) for v in info.d))
+    return Intrinsics(fx, fy, cx, cy, info.width, info.height, distortion)
 
 
 def grid_message(

@@ -73,33 +73,35 @@ class Outputs:
         """Whether anybody subscribes to the overlay."""
         return self._overlay.get_subscription_count() > 0
 
-    def publish_answer(
-        self,
-        header: Any,
-        answer: Segmentation,
-        background: NDArray[Any] | None,
-        camera_info: CameraInfo | None,
-        overlay_alpha: float,
-    ) -> None:
-        """Publish the maps of one answered frame.
+    def publish_answer(self, header: Any, answer: Segmentation) -> None:
+        """Publish label map and confidence of one answered frame.
 
         Args:
-            header: of the frame's primary message.
-            answer: label map and confidence.
-            background: camera image for the overlay, (H, W, 3) RGB or thermal (H, W); None for
-                no overlay.
-            camera_info: intrinsics of the primary camera, if known.
-            overlay_alpha: opacity of the overlay's colours.
+            header: stamp of the frame's primary message, frame of the grid's camera.
+            answer: what to publish.
         """
         self._publish_image(self._label_map, header, answer.labels, "mono8")
         self._publish_image(self._confidence, header, answer.confidence, "mono8")
-        if camera_info is not None:
-            camera_info.header = header
-            self._send(self._camera_info, camera_info)
-        if background is not None:
-            banner = f"{answer.mode.value}  {answer.reason.value}"
-            picture = draw_overlay(background, answer.labels, self._classes, overlay_alpha, banner)
-            self._publish_image(self._overlay, header, picture, "rgb8")
+
+    def publish_camera_info(self, header: Any, camera_info: CameraInfo) -> None:
+        """Publish the intrinsics of the grid's camera for an answer with that header."""
+        camera_info.header = header
+        self._send(self._camera_info, camera_info)
+
+    def publish_overlay(
+        self, header: Any, answer: Segmentation, background: NDArray[Any], alpha: float
+    ) -> None:
+        """Publish an answer drawn over a camera image.
+
+        Args:
+            header: of the answer.
+            answer: what to draw.
+            background: (H, W, 3) RGB or thermal (H, W).
+            alpha: opacity of the colours.
+        """
+        banner = f"{answer.mode.value}  {answer.reason.value}"
+        picture = draw_overlay(background, answer.labels, self._classes, alpha, banner)
+        self._publish_image(self._overlay, header, picture, "rgb8")
 
     def publish_status(self, header: Any, status: FrameStatus) -> None:
         """Publish what became of one frame."""
@@ -126,12 +128,17 @@ class Outputs:
         self._send(publisher, message)
 
     def _send(self, publisher: Any, message: Any) -> None:
-        try:
-            publisher.publish(message)
-        except RuntimeError:  # rclpy._rclpy_pybind11.RCLError
-            # An interrupt ends the context while the last frame is still being answered.
-            if self._node.context.ok():
-                raise
+        send(self._node, publisher, message)
+
+
+def send(node: Node, publisher: Any, message: Any) -> None:
+    """Publish a message, unless the node's context has ended meanwhile."""
+    try:
+        publisher.publish(message)
+    except RuntimeError:  # rclpy._rclpy_pybind11.RCLError
+        # An interrupt ends the context while the last frame is still being answered.
+        if node.context.ok():
+            raise
 
 
 def vision_label_info(classes: ClassTable) -> Any:

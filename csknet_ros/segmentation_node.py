@@ -21,7 +21,6 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter as RosParameter
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
@@ -34,7 +33,7 @@ from csknet_ros.depth_input import depth_stamp_ns
 from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet
-from csknet_ros.inputs import Inputs
+from csknet_ros.inputs import INFO_TOPICS, Inputs
 from csknet_ros.navigation import NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
@@ -140,6 +139,7 @@ class SegmentationNode(LifecycleNode):
                     self._segmenter.classes,
                     self._settings.navigation,
                     self._settings.cost_grid,
+                    INFO_TOPICS[self._settings.grid],
                 )
         except CsknetError as error:
             self.get_logger().error(f"configure failed: {error}")
@@ -373,13 +373,18 @@ class SegmentationNode(LifecycleNode):
             answer = answer.with_confidence(settings.fallback_confidence_scale)
         shot.answer = answer
         header = self._answer_header(frame)
-        background = None
-        if outputs.overlay_wanted:
-            background = segmenter.background(images.optical, images.thermal, answer)
-        camera_info = self._inputs.camera_info if self._inputs is not None else None
-        outputs.publish_answer(header, answer, background, camera_info, settings.overlay_alpha)
-        if self._navigation is not None:
-            self._publish_navigation(self._navigation, frame, header, answer, camera_info)
+        outputs.publish_answer(header, answer)
+        try:
+            self._publish_geometry(outputs, frame, header, answer)
+            if outputs.overlay_wanted:
+                background = segmenter.background(images.optical, images.thermal, answer)
+                if background is not None:
+                    outputs.publish_overlay(header, answer, background, settings.overlay_alpha)
+        except Exception as error:  # the frame is answered; it has no second end
+            self.get_logger().error(
+                f"frame answered, but not all its outputs: {type(error).__name__}: {error}",
+                throttle_duration_sec=_THROTTLE_S,
+            )
         status = answered(frame, answer, segmenter.name)
         status = replace(
             status,
@@ -389,15 +394,17 @@ class SegmentationNode(LifecycleNode):
         )
         self._finish(header, status)
 
-    def _publish_navigation(
-        self,
-        navigation: NavigationOutputs,
-        frame: FrameSet[Any],
-        header: Any,
-        answer: Segmentation,
-        camera_info: CameraInfo | None,
+    def _publish_geometry(
+        self, outputs: Outputs, frame: FrameSet[Any], header: Any, answer: Segmentation
     ) -> None:
+        """Publish the intrinsics of an answer's grid, and what a costmap gets of it."""
         assert self._settings is not None
+        camera_info = self._inputs.camera_info if self._inputs is not None else None
+        if camera_info is not None:
+            outputs.publish_camera_info(header, camera_info)
+        navigation = self._navigation
+        if navigation is None:
+            return
         depth_stamp = depth_stamp_ns(frame, self._settings)
         problem = navigation.publish(
             header, depth_stamp, answer.labels, answer.confidence, camera_info

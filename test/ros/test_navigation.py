@@ -2,19 +2,22 @@
 
 import importlib.util
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
 import yaml
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
-from support.engines import SIZE
+from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import Graph, header_at, next_domain, stamp_of, wait_for
 
 from csknet_core.errors import ConfigError
 from csknet_core.runtime.ground import Intrinsics, Mount, ground_points
+from csknet_core.runtime.registration import Homography
 from csknet_ros.navigation import cloud_message, intrinsics_from
 from csknet_ros.segmentation_node import SegmentationNode
 
@@ -155,6 +158,76 @@ def test_a_camera_that_is_not_calibrated_says_so():
     fisheye.distortion_model, fisheye.d = "equidistant", [0.1, 0.0, 0.0, 0.0]
     with pytest.raises(ConfigError, match="equidistant"):
         intrinsics_from(fisheye)
+
+
+@pytest.mark.parametrize("d", [[0.1], [0.1, 0.0, 0.0], [0.1] * 13, [0.1, 0.0, float("nan"), 0.0]])
+def test_distortion_that_opencv_cannot_take_is_refused(d):
+    info = camera_info(0)
+    info.distortion_model, info.d = "plumb_bob", d
+    with pytest.raises(ConfigError, match="4, 5, 8, 12 or 14 numbers"):
+        intrinsics_from(info)
+
+
+def test_zeros_are_no_distortion_however_many_there_are():
+    info = camera_info(0)
+    info.d = [0.0] * 3
+    assert intrinsics_from(info).distortion == ()
+
+
+def test_intrinsics_that_cannot_be_used_cost_the_points_and_name_their_topic(capfd):
+    with Graph(**PARAMETERS) as graph:
+        grids = graph.cost_grids(camera_info(graph.stamp(0)))
+        info = camera_info(graph.stamp(0))
+        info.distortion_model, info.d = "plumb_bob", [0.1, 0.2]
+        graph.info.publish(info)
+        wait_for(lambda: len(graph.node._inputs.camera_info.d) == 2)
+        assert graph.send(0).answered
+        graph.info.publish(camera_info(graph.stamp(1)))
+        wait_for(lambda: not graph.node._inputs.camera_info.d)
+        assert graph.send(1).answered
+        wait_for(lambda: bool(grids))
+        assert [stamp_of(grid.header) for grid in grids] == [graph.stamp(1)]
+        assert [stamp for stamp, _ in graph.statuses] == [graph.stamp(0), graph.stamp(1)]
+    assert "no points for the costmap: /thermal/camera_info: " in capfd.readouterr().err
+
+
+def test_an_output_that_fails_is_logged_and_the_frame_keeps_its_one_status(capfd, monkeypatch):
+    def fail(*_):
+        raise cv2.error("matrix is singular")
+
+    with Graph(**PARAMETERS) as graph:
+        monkeypatch.setattr(graph.node._navigation, "publish", fail)
+        assert graph.send(0).answered
+        assert graph.send(1).answered
+        wait_for(lambda: len(graph.label_maps) == 2)
+        assert [stamp for stamp, _ in graph.statuses] == [graph.stamp(0), graph.stamp(1)]
+        assert graph.node._statistics._drops == {}
+    log = capfd.readouterr().err
+    assert "frame answered, but not all its outputs: error: matrix is singular" in log
+
+
+def test_the_missing_intrinsics_are_those_of_the_grids_camera(tmp_path, capfd):
+    path = tmp_path / "cameras.yaml"
+    Homography(np.eye(3), SIZE, SIZE).save(path)
+    grid = {"registration.file": str(path), "registration.grid": "optical"}
+    with Graph(**PARAMETERS, **grid) as graph:
+        Clouds(graph)
+        assert graph.send(0).answered
+    assert "no camera_info came: publish /rgb/camera_info" in capfd.readouterr().err
+
+
+def test_points_made_while_the_process_is_interrupted_are_not_an_error():
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next_domain())
+    overrides = [Parameter(name, value=value) for name, value in PARAMETERS.items()]
+    node = SegmentationNode(
+        threshold_segmenter(ThresholdEngine()), context=context, parameter_overrides=overrides
+    )
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    navigation = node._navigation
+    rclpy.try_shutdown(context=context)
+    navigation._send("points", PointCloud2())
+    node.destroy_node()
 
 
 def test_an_empty_cloud_is_a_valid_message():
