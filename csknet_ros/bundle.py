@@ -165,14 +165,17 @@ def _fill(
     _write(folder / "versions.json", json.dumps(versions, indent=1).encode())
     listed = [{"stamp_ns": stamp, **asdict(status)} for stamp, status in decisions]
     _write(folder / "decisions.json", json.dumps(listed, indent=1).encode())
-    for shot in shots:
-        _write_shot(folder, shot, classes)
+    for index, shot in enumerate(shots):
+        _write_shot(folder, index, shot, classes)
 
 
-def _write_shot(folder: Path, shot: Shot, classes: ClassTable | None) -> None:
-    """Write the images of a frame; its stamp, a number, is all of a message in a file's name."""
+def _write_shot(folder: Path, index: int, shot: Shot, classes: ClassTable | None) -> None:
+    """Write the images of a frame; its stamp, a number, is all of a message in a file's name.
+
+    Two frames may have one stamp: RGB answered alone and the thermal frame that ends the silence.
+    """
     optical, thermal, answer = shot.images.optical, shot.images.thermal, shot.answer
-    name = f"{shot.stamp_ns:020d}"
+    name = f"{index:03d}_{shot.stamp_ns:020d}"
     if optical is not None:
         _write_png(folder / f"{name}_rgb.png", optical)
     if thermal is not None and thermal.dtype in (np.uint8, np.uint16):

@@ -54,8 +54,8 @@ def test_the_bundle_holds_the_last_frames_exactly(tmp_path):
     shots, _ = recorder.last()
     assert [shot.stamp_ns for shot in shots] == [2, 3]
     assert len(list(folder.glob("*.png"))) == 10
-    for shot in shots:
-        start = folder / f"{shot.stamp_ns:020d}"
+    for index, shot in enumerate(shots):
+        start = folder / f"{index:03d}_{shot.stamp_ns:020d}"
         read = {
             name: cv2.imread(f"{start}_{name}.png", cv2.IMREAD_UNCHANGED)
             for name in ("rgb", "thermal", "labels", "confidence", "overlay")
@@ -66,6 +66,15 @@ def test_the_bundle_holds_the_last_frames_exactly(tmp_path):
         assert (read["labels"][16:32, 16:48] == PERSON).all()
         assert (read["confidence"] == 200).all()
         assert read["overlay"].shape == (64, 96, 3)
+
+
+def test_two_frames_of_one_stamp_are_both_kept(tmp_path):
+    """RGB answered alone, then the thermal frame that ends the silence."""
+    recorder, image = Recorder(), np.zeros((64, 96), np.uint8)
+    recorder.decoded(7, Decoded(np.dstack([image] * 3), None, Reason.THERMAL_LOST))
+    recorder.decoded(7, Decoded(None, image, Reason.OPTICAL_UNPAIRED))
+    files = {path.name for path in write(tmp_path, recorder).glob("*.png")}
+    assert files == {f"000_{7:020d}_rgb.png", f"001_{7:020d}_thermal.png"}
 
 
 def test_float_thermal_images_keep_their_values(tmp_path):

@@ -38,7 +38,7 @@ def test_capture_writes_a_bundle_of_what_the_node_saw(tmp_path):
         assert answer.success, answer.message
         folder = Path(answer.message)
         assert folder.parent == tmp_path
-        stamps = {path.name.split("_")[0] for path in folder.glob("*.png")}
+        stamps = {path.name.split("_")[1] for path in folder.glob("*.png")}
         assert stamps == {f"{graph.stamp(index):020d}" for index in (1, 2)}
         decisions = json.loads((folder / "decisions.json").read_text())
         assert [d["stamp_ns"] for d in decisions] == [graph.stamp(index) for index in range(3)]
@@ -52,7 +52,7 @@ def test_frames_without_an_answer_are_in_the_bundle_too(tmp_path):
         graph.publish_thermal(0, np.zeros_like(thermal_image()))
         assert graph.status_at(0).reason == DropReason.NO_USABLE_MODALITY.value
         folder = Path(call(graph, Trigger, "capture").message)
-        kinds = {path.name.split("_")[1] for path in folder.glob("*.png")}
+        kinds = {path.name.split("_")[2] for path in folder.glob("*.png")}
         assert kinds == {"rgb.png", "thermal.png"}
 
 
