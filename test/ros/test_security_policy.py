@@ -4,13 +4,16 @@ import sys
 from unittest import mock
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.parameter import Parameter
-from support.engines import ThresholdEngine, threshold_segmenter
+from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import next_domain
 from support.tf_double import module
 
+from csknet_core.runtime.registration import Homography
 from csknet_ros.segmentation_node import SegmentationNode
 
 NAME, SPACE = "csknet", "/"
@@ -32,19 +35,23 @@ def allowed(repository, kind: str, action: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def used() -> dict[str, set[str]]:
-    """What the real node uses, with every optional output on, under each transport."""
+def used(tmp_path_factory) -> dict[str, set[str]]:
+    """What the real node uses, with every optional output on, under each transport and grid."""
+    registration = tmp_path_factory.mktemp("registration") / "cameras.yaml"
+    Homography(np.eye(3), SIZE, SIZE).save(registration)
     used: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=next_domain())
     try:
-        for transport in ("raw", "compressed"):
+        for transport, grid in (("raw", "thermal"), ("compressed", "optical")):
             values = {
                 "navigation.frame": "base_link",
                 "navigation.mount": "tf",
                 "navigation.depth": "depth_image",
                 "rgb_transport": transport,
                 "thermal_transport": transport,
+                "registration.file": str(registration),
+                "registration.grid": grid,
                 "use_sim_time": True,
             }
             node = SegmentationNode(
@@ -52,8 +59,14 @@ def used() -> dict[str, set[str]]:
                 context=context,
                 parameter_overrides=[Parameter(k, value=v) for k, v in values.items()],
             )
-            # The stand-in subscribes to what tf2's listener does.
-            with mock.patch.dict(sys.modules, tf2_ros=module()):
+            # The stand-in subscribes to what tf2's listener does, and another message with a header
+            # goes out in place of vision_msgs/LabelInfo.
+            with (
+                mock.patch.dict(sys.modules, tf2_ros=module()),
+                mock.patch(
+                    "csknet_ros.publishing.vision_label_info", return_value=DiagnosticArray()
+                ),
+            ):
                 node.autostart()
             for action, names in (
                 ("publish", node.get_publisher_names_and_types_by_node(NAME, SPACE)),
