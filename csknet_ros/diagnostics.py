@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from csknet_core.modality import Mode
 from csknet_ros.frame_status import FrameStatus
 from csknet_ros.frames import DropReason
-from csknet_ros.synchronizer import SyncHealth, SyncState
+from csknet_ros.synchronizer import SyncHealth, SyncState, clock_cure
 
 _WINDOW_S = 5.0
 
@@ -76,7 +76,12 @@ class Statistics:
                 self._drops[status.reason] += 1
 
     def report(
-        self, health: SyncHealth | None, engine: str, active: bool, trouble: str = ""
+        self,
+        health: SyncHealth | None,
+        engine: str,
+        active: bool,
+        trouble: str = "",
+        node: str = "csknet",
     ) -> DiagnosticStatus:
         """Summarise the last seconds in one status, with what to do where something is wrong.
 
@@ -85,6 +90,7 @@ class Statistics:
             engine: backend and device in use.
             active: whether the node is.
             trouble: what became of a backend that failed.
+            node: its name with its namespace, so that an aggregator tells several apart.
         """
         with self._lock:
             horizon = time.monotonic() - _WINDOW_S
@@ -113,10 +119,10 @@ class Statistics:
         if trouble:
             values["trouble"] = trouble
         points_problem = problem.text if problem.time_s >= horizon else ""
-        level, message = _judge(recent, health, active, trouble, points_problem)
+        level, message = _judge(recent, health, active, engine, trouble, points_problem)
         return DiagnosticStatus(
             level=level,
-            name="csknet: segmentation",
+            name=f"{node.lstrip('/')}: segmentation",
             message=message,
             hardware_id=engine,
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
@@ -131,15 +137,30 @@ def _sync_values(health: SyncHealth) -> dict[str, object]:
         values[f"alone_{reason.value}"] = count
     if health.stamp_difference_ns is not None:
         values["stamp_difference_ms"] = f"{health.stamp_difference_ns / 1e6:.1f}"
+    if health.clock_difference_ns is not None:
+        values["stamp_difference_ms"] = f"{health.clock_difference_ns / 1e6:.1f}"
+    for dropped, count in health.optical_dropped.items():
+        values[f"dropped_optical_{dropped.value}"] = count
     values["clock_jumps"] = health.clock_jumps
     values["optical_unused"] = health.optical_unused
     return values
+
+
+def _why_lost(health: SyncHealth) -> str:
+    """Return what is known of the loss, and what helps."""
+    if health.state is SyncState.OPTICAL_LOST and health.optical_refused is not None:
+        cure = _CURES.get(health.optical_refused, "")
+        return f"RGB comes, but its messages are refused, {health.optical_refused.value}: {cure}"
+    if health.state is SyncState.OPTICAL_LOST and health.clock_difference_ns is not None:
+        return clock_cure(health.clock_difference_ns, health.offset_ns)
+    return "answering with the other camera alone"
 
 
 def _judge(
     recent: list[FrameStatus],
     health: SyncHealth | None,
     active: bool,
+    engine: str,
     trouble: str,
     points_problem: str,
 ) -> tuple[bytes, str]:
@@ -157,10 +178,12 @@ def _judge(
         if drops[reason.value]:
             return DiagnosticStatus.WARN, f"{drops[reason.value]} frames {reason.value}: {cure}"
     if health is not None and health.state is not SyncState.OK:
-        lost = health.state.value
-        return DiagnosticStatus.WARN, f"{lost}: answering with the other camera alone"
+        return DiagnosticStatus.WARN, f"{health.state.value}: {_why_lost(health)}"
     if trouble:
-        return DiagnosticStatus.WARN, f"{trouble}; restart the node to try the first one again"
+        # Built anew, it is the first one.
+        moved = not trouble.startswith(f"{engine} failed")
+        cure = "; restart the node to try the first one again" * moved
+        return DiagnosticStatus.WARN, trouble + cure
     if points_problem:
         return DiagnosticStatus.WARN, f"no points for the costmap: {points_problem}"
     fallback = [s for s in recent if s.answered and s.mode != Mode.FUSED.value]

@@ -530,7 +530,9 @@ class SegmentationNode(LifecycleNode):
         engine = self._segmenter.name if self._segmenter is not None else "none"
         trouble = self._segmenter.trouble if self._segmenter is not None else ""
         health = self._sync.health if self._sync is not None else None
-        report = DiagnosticArray(status=[self._statistics.report(health, engine, active, trouble)])
+        name = self.get_fully_qualified_name()
+        status = self._statistics.report(health, engine, active, trouble, name)
+        report = DiagnosticArray(status=[status])
         report.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(report)
         if self._inputs is not None:

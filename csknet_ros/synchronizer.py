@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 MS = 1_000_000
+LARGEST_OFFSET_S = 10.0
+LONGEST_WAIT_S = 5.0
+_MISSES = 16
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ class SyncHealth:
         waiting: thermal frames waiting now.
         stamp_difference_ns: median of optical minus thermal stamp over recent pairs, after the
             offset; None without pairs.
+        optical_dropped: those of `dropped` that are optical frames.
+        optical_refused: why the newest optical message was; None if it was not.
+        offset_ns: the offset in force.
+        clock_difference_ns: while optical messages come and no thermal frame finds a partner, how
+            far optical stamps are from thermal ones taken at the same time, after the offset; None
+            otherwise. Equal delays from both cameras are assumed.
     """
 
     state: SyncState
@@ -112,6 +121,10 @@ class SyncHealth:
     clock_jumps: int
     waiting: int
     stamp_difference_ns: int | None
+    optical_dropped: dict[DropReason, int] = field(default_factory=dict)
+    optical_refused: DropReason | None = None
+    offset_ns: int = 0
+    clock_difference_ns: int | None = None
 
 
 @dataclass
@@ -125,9 +138,28 @@ class _Tally:
     received: Counter[Modality] = field(default_factory=Counter)
     alone: Counter[Reason] = field(default_factory=Counter)
     dropped: Counter[DropReason] = field(default_factory=Counter)
+    optical_dropped: Counter[DropReason] = field(default_factory=Counter)
     matched: int = 0
     optical_unused: int = 0
     clock_jumps: int = 0
+
+
+def clock_cure(difference_ns: int, offset_ns: int) -> str:
+    """Say what to do when RGB comes and its stamps are that far from thermal ones.
+
+    Args:
+        difference_ns: RGB minus thermal stamp of one moment, after the offset.
+        offset_ns: the offset in force.
+    """
+    wanted_s = (offset_ns + difference_ns) / 1e9
+    text = f"RGB comes, but its stamps are {difference_ns / MS:+.0f} ms off; "
+    if abs(wanted_s) > LARGEST_OFFSET_S:
+        return text + "let both cameras take their time from one clock"
+    text += f"set sync.thermal_offset to {wanted_s:.3f}"
+    if -LONGEST_WAIT_S < difference_ns / 1e9 < 0:
+        late_s = (MS - difference_ns) / 1e9
+        text += f" or, if RGB is right but comes late, sync.max_wait to {late_s:.3f} or more"
+    return text
 
 
 class PairOrAlone(Generic[T]):
@@ -177,6 +209,8 @@ class PairOrAlone(Generic[T]):
     @settings.setter
     def settings(self, settings: SyncSettings) -> None:
         with self._lock:
+            if settings.offset_ns != self._settings.offset_ns:
+                self._miss_differences.clear()
             self._settings = settings
 
     @property
@@ -195,6 +229,10 @@ class PairOrAlone(Generic[T]):
                 clock_jumps=tally.clock_jumps,
                 waiting=len(self._waiting),
                 stamp_difference_ns=int(statistics.median(differences)) if differences else None,
+                optical_dropped=dict(tally.optical_dropped),
+                optical_refused=self._optical_refused,
+                offset_ns=self._settings.offset_ns,
+                clock_difference_ns=self._clock_difference(),
             )
 
     def registerCallback(  # noqa: N802  (message_filters' name)
@@ -278,6 +316,9 @@ class PairOrAlone(Generic[T]):
         self._misses = 0
         self._matches = 0
         self._unconfirmed: Stamped[T] | None = None
+        self._newest_optical: Stamped[T] | None = None
+        self._optical_refused: DropReason | None = None
+        self._miss_differences: deque[int] = deque(maxlen=_MISSES)
 
     def _state(self) -> SyncState:
         if self._thermal_lost:
@@ -319,10 +360,12 @@ class PairOrAlone(Generic[T]):
         return None
 
     def _add_optical(self, frame: Stamped[T]) -> None:
-        reason = self._refuse_optical(frame)
+        reason = self._optical_refused = self._refuse_optical(frame)
         if reason is not None:
+            self._tally.optical_dropped[reason] += 1
             self._drop(Modality.OPTICAL, frame, reason)
             return
+        self._newest_optical = frame
         # The stamp seen last, not the largest: one stamp far in the future then only matters until
         # the next frame.
         self._last_optical = frame.stamp_ns
@@ -403,6 +446,7 @@ class PairOrAlone(Generic[T]):
 
     def _note_miss(self, thermal: Stamped[T]) -> None:
         self._misses += 1
+        self._note_clocks(thermal)
         if not self._optical_lost and self._misses >= self._settings.dropout_after:
             self._optical_lost = True
             self._matches = 0
@@ -423,7 +467,31 @@ class PairOrAlone(Generic[T]):
             self._unconfirmed = None
             self._note_match()
 
+    def _note_clocks(self, thermal: Stamped[T]) -> None:
+        """Compare the clocks of a thermal frame without partner and the newest optical frame.
+
+        By their arrival, not by the nearest stamp: of streams that are seconds apart only the ends
+        of what is remembered are near each other.
+        """
+        optical = self._newest_optical
+        if optical is None or self._is_silent(thermal.arrival_ns - optical.arrival_ns):
+            self._miss_differences.clear()
+            return
+        stamps = optical.stamp_ns - thermal.stamp_ns - self._settings.offset_ns
+        self._miss_differences.append(stamps - (optical.arrival_ns - thermal.arrival_ns))
+
+    def _is_silent(self, quiet_ns: int) -> bool:
+        return quiet_ns > self._settings.thermal_timeout_ns
+
+    def _clock_difference(self) -> int | None:
+        """Return by how much the optical clock is off, if that is why nothing finds a partner."""
+        if self._misses < self._settings.dropout_after or not self._miss_differences:
+            return None
+        difference = int(statistics.median(self._miss_differences))
+        return difference if abs(difference) > self._settings.slop_ns else None
+
     def _note_match(self) -> None:
+        self._miss_differences.clear()
         self._misses = 0
         self._matches += 1
         self._unconfirmed = None

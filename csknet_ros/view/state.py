@@ -25,6 +25,7 @@ HISTORY_S = 60.0
 _MOST_RECORDS = 4096
 _RATE_WINDOW_S = 5.0
 _SILENCE_S = 2.0
+_FRESH_S = 0.5
 _WATCHED_S = 5.0
 _STAGES = ("waited", "queue", "decode", "policy", "preprocess", "inference", "postprocess")
 
@@ -207,12 +208,13 @@ class ViewState:
             p50, p95 = np.percentile([record.total_ms for record in recent], (50, 95))
             summary |= {"p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}
         if recent and self._last is not None:
-            last = self._last
+            last, seen_s = self._last, self._feeds["rgb"].seen_s
+            rgb_comes = seen_s is not None and now - seen_s < _FRESH_S
             summary |= {
                 "mode": last.mode,
                 "mode_words": mode_words(last.mode),
                 "reason": last.reason,
-                "reason_words": reason_words(last.reason),
+                "reason_words": reason_words(last.reason, rgb_comes),
                 "engine": last.hardware_id,
                 "stages": [[s, round(getattr(last, f"{s}_ms"), 1)] for s in _STAGES],
             }

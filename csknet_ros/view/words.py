@@ -38,6 +38,7 @@ REASONS: dict[str, str] = {
     DropReason.INACTIVE.value: "the node was deactivated",
 }
 
+_STAMPS_OFF = "RGB comes, but its stamps are far off; /diagnostics says what to set"
 _CAMERA = "start the camera, or remap {name}/image to its topic"
 _NODE = "start it (ros2 launch csknet_ros segment.launch.py), or give its name with --node"
 _PROFILE = "Fast DDS drops large images between processes that lack the profile config/fastdds.xml"
@@ -61,8 +62,16 @@ def mode_words(mode: str) -> str:
     return MODES.get(mode, mode.replace("_", " "))
 
 
-def reason_words(reason: str) -> str:
-    """Return a `Reason` or `DropReason` value in words."""
+def reason_words(reason: str, rgb_comes: bool = False) -> str:
+    """Return a `Reason` or `DropReason` value in words.
+
+    Args:
+        reason: the value.
+        rgb_comes: whether RGB images are seen to come, which a node that does not find them near
+            enough in time calls lost, too.
+    """
+    if rgb_comes and reason == Reason.OPTICAL_LOST.value:
+        return _STAMPS_OFF
     return REASONS.get(reason, reason.replace("_", " "))
 
 

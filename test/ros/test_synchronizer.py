@@ -17,6 +17,7 @@ from csknet_ros.synchronizer import (
     PairOrAlone,
     SyncSettings,
     SyncState,
+    clock_cure,
 )
 
 SECOND = 1000 * MS
@@ -168,6 +169,61 @@ def test_a_constant_camera_offset_is_taken_out():
     assert frame.absence is Reason.OK
     assert frame.stamp_ns == START + 200 * MS
     assert bench.sync.health.stamp_difference_ns == 0
+
+
+@pytest.mark.parametrize("off_ms", [5000, -5000])
+def test_a_wrong_clock_is_told_from_a_camera_that_is_lost(off_ms):
+    bench = Bench()
+    for index in range(100, 120):
+        bench.feed(OPTICAL, 100 * index + off_ms, 100 * index)
+        bench.feed(THERMAL, 100 * index)
+    health = bench.sync.health
+    assert health.state is SyncState.OPTICAL_LOST
+    assert health.stamp_difference_ns is None
+    assert health.clock_difference_ns == off_ms * MS
+    bench.sync.settings = SyncSettings(offset_ns=off_ms * MS)
+    for index in range(120, 130):
+        bench.feed(OPTICAL, 100 * index + off_ms, 100 * index)
+        bench.feed(THERMAL, 100 * index)
+    health = bench.sync.health
+    assert (health.state, health.clock_difference_ns) == (SyncState.OK, None)
+    assert health.stamp_difference_ns == 0
+
+
+def test_the_clock_of_a_camera_that_is_silent_is_not_blamed():
+    bench = Bench()
+    drive(bench, 0, 5, optical=True)
+    for index in range(5, 30):
+        drive(bench, index, index + 1, optical=False)
+        assert bench.sync.health.clock_difference_ns is None
+    assert bench.sync.health.state is SyncState.OPTICAL_LOST
+
+
+def test_refused_optical_messages_are_counted_apart():
+    bench = Bench()
+    drive(bench, 0, 3, optical=True)
+    bench.sync.add(OPTICAL, 0, "zero")
+    bench.sync.add(THERMAL, 0, "zero")
+    health = bench.sync.health
+    assert health.dropped == {DropReason.ZERO_STAMP: 2}
+    assert health.optical_dropped == {DropReason.ZERO_STAMP: 1}
+    assert health.optical_refused is DropReason.ZERO_STAMP
+    drive(bench, 3, 4, optical=True)
+    assert bench.sync.health.optical_refused is None
+
+
+@pytest.mark.parametrize(
+    ("difference_ms", "offset_ms", "words"),
+    [
+        (5000, 0, "+5000 ms off; set sync.thermal_offset to 5.000"),
+        (-80, -100, "-80 ms off; set sync.thermal_offset to -0.180 or, if RGB is right but comes "
+         "late, sync.max_wait to 0.081 or more"),
+        (-5000, 2000, "set sync.thermal_offset to -3.000"),
+        (3_600_000, 0, "let both cameras take their time from one clock"),
+    ],
+)  # fmt: skip
+def test_the_cure_of_a_wrong_clock_can_be_set(difference_ms, offset_ms, words):
+    assert clock_cure(difference_ms * MS, offset_ms * MS).endswith(words)
 
 
 def test_optical_frames_go_alone_while_thermal_is_silent_and_stop_when_it_is_back():

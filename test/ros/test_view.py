@@ -414,6 +414,19 @@ def test_memory_is_bounded_and_old_frames_leave_the_timeline():
     assert state.update(0)["records"] == []
 
 
+def test_rgb_that_comes_is_not_said_to_be_silent():
+    clock = Clock()
+    state = ViewState(clock)
+    state.set_feed("rgb", "/rgb/image", 1, True)
+    message = Image()
+    fill_message(message, optical_image(), "rgb8")
+    state.add_image("rgb", message)
+    state.add_status(FrameStatus("thermal", ANSWERED, "thermal_only", "optical_lost"))
+    assert "stamps are far off" in state.update(0)["status"]["reason_words"]
+    clock.now += 1
+    assert state.update(0)["status"]["reason_words"] == "the RGB camera is silent"
+
+
 def test_a_stopped_camera_is_told_from_one_that_never_came():
     clock = Clock()
     state = ViewState(clock)
