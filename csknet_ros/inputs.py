@@ -13,15 +13,20 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from csknet_core.modality import Modality
+from csknet_ros.fastdds import profile_variable
 
 SILENCE_S = 5.0
 TRANSPORTS = {"raw": ("", Image), "compressed": ("/compressed", CompressedImage)}
 _TOPICS = {Modality.OPTICAL: "rgb/image", Modality.THERMAL: "thermal/image"}
 INFO_TOPICS = {Modality.OPTICAL: "rgb/camera_info", Modality.THERMAL: "thermal/camera_info"}
-_FASTDDS_CURE = (
-    "if frames are missing, Fast DDS may be dropping large images: export "
-    "FASTDDS_DEFAULT_PROFILES_FILE=<share>/csknet_ros/config/fastdds.xml for all processes"
-)
+
+
+def large_images_cure() -> str:
+    """Return what to do where DDS connects publisher and node and yet nothing arrives."""
+    return (
+        "if frames are missing, Fast DDS may be dropping large images: export "
+        f"{profile_variable()}=<share>/csknet_ros/config/fastdds.xml for all processes"
+    )
 
 
 class Inputs:
@@ -103,7 +108,7 @@ class Inputs:
             if publishers:
                 offered = publishers[0].qos_profile.reliability.name.lower()
                 remedy = (
-                    f"{len(publishers)} publisher(s), first one {offered}; {_FASTDDS_CURE}"
+                    f"{len(publishers)} publisher(s), first one {offered}; {large_images_cure()}"
                 )
             self._node.get_logger().warning(
                 f"nothing received for {quiet:.0f} s on {resolved} ({self._reliability}): {remedy}"

@@ -10,13 +10,11 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.utilities import prefix_namespace
 
 from csknet_ros import launching
+from csknet_ros.fastdds import profile_environment
 from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
 PROFILE = os.path.join(SHARE, "config", "fastdds.xml")
-# Kilted gave the variable a new name.
-OLDER = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its topics."),
@@ -89,8 +87,6 @@ def generate_launch_description():
         )
         for name, (default, text) in ARGUMENTS.items()
     ]
-    # Fast DDS drops images larger than its default shared-memory segment. A profile that is
-    # already chosen, by either name, stays.
-    chosen = any(name in os.environ for name in VARIABLES)
-    profile = [] if chosen else [SetEnvironmentVariable(VARIABLES[OLDER], PROFILE)]
+    # Fast DDS drops images larger than its default shared-memory segment.
+    profile = [SetEnvironmentVariable(*entry) for entry in profile_environment(PROFILE).items()]
     return LaunchDescription([*declared, *profile, OpaqueFunction(function=start_node)])

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from csknet_core.errors import CsknetError
 from csknet_core.weights.files import find_weights, read_info
+from csknet_ros.fastdds import profile_environment
 from csknet_ros.parameters import BY_NAME
 from csknet_ros.tools.camera_node import open_source
 from csknet_ros.tools.files import config_folder
@@ -56,12 +57,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def graph_environment() -> dict[str, str]:
     """Return the environment of a graph of its own on this host, fit for large images."""
-    profile = str(config_folder() / "fastdds.xml")
     return {
         **os.environ,
         "ROS_DOMAIN_ID": str(random.randint(1, 100)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+        **profile_environment(str(config_folder() / "fastdds.xml")),
     }
 
 

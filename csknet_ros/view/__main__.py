@@ -11,14 +11,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.utilities import remove_ros_args
 
 from csknet_core.errors import CsknetError
+from csknet_ros.fastdds import profile_environment
 from csknet_ros.tools.files import config_folder
 from csknet_ros.tools.interrupts import start_ros
 from csknet_ros.view.node import ViewNode
 from csknet_ros.view.server import ViewServer, is_local
 from csknet_ros.view.state import ViewState
-
-_OLDER = ("humble", "iron", "jazzy")
-_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -48,10 +46,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def use_profile() -> None:
     """Let Fast DDS take large images, unless a profile is chosen already."""
-    if not any(name in os.environ for name in _PROFILES):
-        # Kilted gave the variable a new name.
-        name = _PROFILES[os.environ.get("ROS_DISTRO") in _OLDER]
-        os.environ[name] = str(config_folder() / "fastdds.xml")
+    os.environ.update(profile_environment(str(config_folder() / "fastdds.xml")))
 
 
 def serve(options: argparse.Namespace) -> None:
