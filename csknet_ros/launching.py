@@ -30,6 +30,8 @@ CAMERA_ARGUMENTS = (
     "depth_topic",
 )
 _COMPRESSED = "/compressed"
+UNUSABLE = 2
+"""Exit code of a process that refuses its parameters or arguments."""
 
 
 def is_true(value: str) -> bool:
@@ -98,6 +100,15 @@ def check_exit(process: str, code: int) -> None:
     """Raise ConfigError when a process that must succeed did not; launch then ends with 1."""
     if code:
         raise ConfigError(f"{process} failed with exit code {code}; its message is above")
+
+
+def check_started(process: str, code: int) -> None:
+    """Raise ConfigError when a process that is started again, should it die, never can start."""
+    if code == UNUSABLE:
+        raise ConfigError(
+            f"{process} cannot use its parameters or ROS arguments; its message is above. It is "
+            "not started again: put them right first"
+        )
 
 
 def check_topics(arguments: Mapping[str, str], names: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet
 from csknet_ros.inputs import INFO_TOPICS, Inputs
+from csknet_ros.launching import UNUSABLE
 from csknet_ros.navigation import NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
@@ -554,7 +555,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         # A parameter file that is no YAML, a remapping that is none.
         get_logger("csknet").fatal(f"the ROS arguments cannot be used: {error}")
-        return 2
+        return UNUSABLE
     node = None
     try:
         node = SegmentationNode()
@@ -570,7 +571,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
     except ParameterException as error:
         get_logger("csknet").fatal(f"{error}; see config/segment.yaml for types and ranges")
-        return 2
+        return UNUSABLE
     finally:
         _close(node)
     return 0

@@ -3,7 +3,13 @@
 import os
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessExit
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
@@ -21,7 +27,11 @@ ARGUMENTS = {
     "use_sim_time": ("false", "Take time from /clock."),
     "params_file": (os.path.join(SHARE, "config", "segment.yaml"), "Parameter file."),
     "autostart": ("true", "Configure and activate at once; false under a lifecycle manager."),
-    "respawn": ("true", "Start the node again, after 2 s, should its process die."),
+    "respawn": (
+        "true",
+        "Start the node again, after 2 s, should its process die, but not if it refuses its "
+        "parameters.",
+    ),
     "log_level": ("info", "Least severe messages of the node that are logged."),
     "rgb_topic": (
         "rgb/image",
@@ -67,7 +77,14 @@ def start_node(context):
         remappings=launching.camera_remaps(given),
         arguments=["--ros-args", "--log-level", level],
     )
-    return [node]
+    return [node, RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end))]
+
+
+def end(event, context):
+    """End all with an error where respawning would go on for ever."""
+    if not context.is_shutdown:
+        launching.check_started("segmentation_node", event.returncode)
+    return []
 
 
 def node_parameters(given):

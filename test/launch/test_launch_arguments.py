@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -184,3 +184,16 @@ def test_what_is_missing_or_failed_is_said():
     launching.check_exit("bag_player", 0)
     with pytest.raises(ConfigError, match="bag_player failed with exit code 2"):
         launching.check_exit("bag_player", 2)
+
+
+@pytest.mark.parametrize("code", [0, 1, -9])
+def test_a_node_that_crashed_is_started_again(files, code):
+    event, context = SimpleNamespace(returncode=code), SimpleNamespace(is_shutdown=False)
+    assert files["segment"].end(event, context) == []
+
+
+def test_a_node_that_refuses_its_parameters_ends_the_launch(files):
+    event = SimpleNamespace(returncode=launching.UNUSABLE)
+    with pytest.raises(ConfigError, match="cannot use its parameters"):
+        files["segment"].end(event, SimpleNamespace(is_shutdown=False))
+    assert files["segment"].end(event, SimpleNamespace(is_shutdown=True)) == []

@@ -248,9 +248,24 @@ def test_missing_weights_are_named_and_the_node_stays(launch):
 def test_a_parameter_file_ros_cannot_read_is_named(launch, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("csknet: {device: cpu}")
-    with launch("segment", f"params_file:={wrong}", "respawn:=false") as running:
-        ended(running)
+    with launch("segment", f"params_file:={wrong}", "respawn:=true") as running:
+        assert ended(running) == 1
     assert re.search(rf"the ROS arguments cannot be used: .*{re.escape(str(wrong))}", running.text)
+    assert "segmentation_node cannot use its parameters" in running.text
+    assert running.text.count("process started") == 1
+    assert "Traceback" not in running.text
+
+
+@pytest.mark.parametrize("respawn", ["true", "false"])
+def test_a_parameter_out_of_range_ends_the_launch_instead_of_starting_the_node_for_ever(
+    launch, tmp_path, respawn
+):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("/**: {ros__parameters: {sync: {slop: 7.0}}}")
+    with launch("segment", f"params_file:={wrong}", f"respawn:={respawn}") as running:
+        assert ended(running) == 1
+    assert "sync.slop" in running.text
+    assert running.text.count("process started") == 1
     assert "Traceback" not in running.text
 
 
