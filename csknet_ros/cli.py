@@ -155,9 +155,16 @@ def _runs(weights: list[str], params: list[Path], faults: list[str], device: str
             else [path.stem, file.stem]
         )
         title = ", ".join(parts)
-        runs.append(Run(title, segmenter, settings.sync))
+        run = Run(
+            title,
+            segmenter,
+            settings.sync,
+            fallback_confidence_scale=settings.fallback_confidence_scale,
+            max_image_pixels=settings.max_image_pixels,
+        )
+        runs.append(run)
         if parsed:
-            runs.append(Run(f"{title}, with faults", segmenter, settings.sync, parsed))
+            runs.append(replace(run, name=f"{title}, with faults", faults=parsed))
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ConfigError(f"two runs would both be called '{max(names, key=names.count)}'; rename")

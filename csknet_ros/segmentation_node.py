@@ -26,7 +26,9 @@ from std_msgs.msg import Header
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.memory import trim_heap
+from csknet_core.runtime.registration import RegistrationSettings
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
+from csknet_ros.answer_frame import AnswerFrame
 from csknet_ros.bundle import Recorder, write_bundle
 from csknet_ros.decoding import decode_frame
 from csknet_ros.depth_input import depth_stamp_ns
@@ -103,7 +105,7 @@ class SegmentationNode(LifecycleNode):
         self._statistics = Statistics()
         self._recorder = Recorder()
         self._paused = self._resumed = False
-        self._grid_frame_id = ""
+        self._answer_frame = AnswerFrame(RegistrationSettings())
         self._watched_ns = time.monotonic_ns()
         super().__init__(name, **options)
         for parameter in PARAMETERS:
@@ -131,6 +133,7 @@ class SegmentationNode(LifecycleNode):
         try:
             self._settings = build_settings(self._values())
             self._recorder = Recorder(self._settings.bundle.frames)
+            self._answer_frame = AnswerFrame(self._settings.segmenter.registration)
             started = time.monotonic()
             self._segmenter = self._open_segmenter(self._settings.segmenter)
             self._outputs = Outputs(self, self._segmenter.classes)
@@ -373,7 +376,7 @@ class SegmentationNode(LifecycleNode):
         if answer.mode is not Mode.FUSED:
             answer = answer.with_confidence(settings.fallback_confidence_scale)
         shot.answer = answer
-        header = self._answer_header(frame)
+        header = Header(stamp=frame.lead.data.header.stamp, frame_id=self._answer_frame.of(frame))
         outputs.publish_answer(header, answer)
         try:
             self._publish_geometry(outputs, frame, header, answer)
@@ -448,18 +451,6 @@ class SegmentationNode(LifecycleNode):
 
         if not worker.if_current(adopt):
             segmenter.close()
-
-    def _answer_header(self, frame: FrameSet[Any]) -> Any:
-        """Return the primary frame's stamp, with the frame of the camera whose grid it is on."""
-        header = frame.lead.data.header
-        assert self._settings is not None
-        if not self._settings.registered:
-            return header
-        own = frame.thermal if self._settings.grid is Modality.THERMAL else frame.optical
-        if own is not None:
-            self._grid_frame_id = own.data.header.frame_id
-        # The other camera's frame would be wrong, also where this camera's is not known.
-        return Header(stamp=header.stamp, frame_id=self._grid_frame_id)
 
     def _on_problem(self, modality: Modality, error: ImageError) -> None:
         camera, topic = "RGB", "rgb/image"

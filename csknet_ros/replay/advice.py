@@ -9,6 +9,7 @@ from csknet_core.modality import Modality, Reason
 from csknet_ros.frames import DropReason
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.result import BagResult
+from csknet_ros.synchronizer import clock_cure
 
 _NS = 1_000_000_000
 _OFFSET_MS = 10.0
@@ -68,7 +69,12 @@ def _pairing(result: BagResult, run: Run) -> list[str]:
             "triggered together or RGB is slower; raise sync.slop or sync.max_wait."
         )
     if thermal and lost > _SHARE * len(thermal):
-        sentences.append(f"RGB was lost for {100 * lost / len(thermal):.0f} % of thermal frames.")
+        difference_ms = result.sync.get("clock_difference_ms")
+        why = ""
+        if difference_ms is not None:
+            why = f": {clock_cure(round(difference_ms * _NS / 1e3), run.sync.offset_ns)}"
+        share = 100 * lost / len(thermal)
+        sentences.append(f"RGB was lost for {share:.0f} % of thermal frames{why}.")
     silent = sum(f.primary == Modality.OPTICAL.value for f in result.frames)
     if silent:
         sentences.append(f"Thermal was lost or silent while {silent} RGB frames were answered.")

@@ -167,5 +167,5 @@ def _darken(message: Any, factor: float) -> Any:
     dark = np.clip(image * np.float32(factor), 0, 255).astype(np.uint8)
     return SimpleNamespace(
         height=dark.shape[0], width=dark.shape[1], encoding="rgb8", is_bigendian=0,
-        step=3 * dark.shape[1], data=dark.ravel(),
+        step=3 * dark.shape[1], data=dark.ravel(), header=message.header,
     )  # fmt: skip

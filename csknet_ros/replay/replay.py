@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from csknet_core.errors import DataError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.evaluation.metrics import ConfusionMatrix
-from csknet_core.modality import Modality, Mode
+from csknet_core.image_header import MAX_PIXELS
+from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
+from csknet_ros.answer_frame import AnswerFrame
 from csknet_ros.decoding import Decoded, decode_frame
-from csknet_ros.frame_status import FrameStatus, answered
+from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet, Stamped
 from csknet_ros.replay.faults import Fault, FaultyMessages
 from csknet_ros.replay.messages import LABELS, PHASE, RGB, BagMessage, Topics
@@ -26,7 +28,7 @@ from csknet_ros.replay.pictures import Gallery
 from csknet_ros.replay.reader import BagReader
 from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth
-from csknet_ros.synchronizer import PairOrAlone, SyncSettings
+from csknet_ros.synchronizer import PairOrAlone, SyncHealth, SyncSettings
 
 _SECOND_NS = 1_000_000_000
 _MS = 1e-6
@@ -42,12 +44,20 @@ class Run:
         segmenter: weights, engine, thermal range, policy.
         sync: bounds of the synchroniser.
         faults: what goes wrong that did not when the bag was recorded.
+        fallback_confidence_scale: of answers from one camera alone.
+        max_image_pixels: larger images are refused.
     """
 
     name: str
     segmenter: SegmenterSettings
     sync: SyncSettings
     faults: tuple[Fault, ...] = ()
+    fallback_confidence_scale: float = 1.0
+    max_image_pixels: int = MAX_PIXELS
+
+
+At = tuple[int, int, str]
+"""When a frame arrived, and the stamp and frame_id of its answer; times in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,14 @@ class Job:
 
 
 class Sink(Protocol):
-    """Takes answers one by one, such as into another bag."""
+    """Takes the ends of frames one by one, such as into another bag."""
 
-    def __call__(
-        self, time_ns: int, header: Any, answer: Segmentation, status: FrameStatus, image: Any
-    ) -> None:
-        """Take the answer to a frame that arrived at `time_ns`; `image` is its background."""
+    def answered(self, at: At, answer: Segmentation, status: FrameStatus, image: Any) -> None:
+        """Take the answer to a frame; `image` is its background."""
+        ...
+
+    def dropped(self, at: At, status: FrameStatus) -> None:
+        """Take why a frame has no answer."""
         ...
 
 
@@ -117,6 +129,7 @@ class _Replayer:
         self._segmenter = segmenter
         self._reader = reader
         self._sink = sink
+        self._answer_frame = AnswerFrame(job.run.segmenter.registration)
         self._sync: PairOrAlone[BagMessage] = PairOrAlone(
             job.run.sync, self._on_frame, self._on_dropped, clock=lambda: self._now
         )
@@ -126,6 +139,7 @@ class _Replayer:
         self._phases: tuple[list[int], list[str]] = ([], [])
         self._before: tuple[int, NDArray[np.uint8]] | None = None
         self._fused = 0
+        self._clock_difference_ns: int | None = None
         self._gallery = Gallery(segmenter.classes)
         self._truth = Truth(segmenter.classes, job.labels, self._on_truth, self._on_bad_truth)
         self._has_truth = job.labels is not None or bool(reader.topics.labels)
@@ -178,11 +192,15 @@ class _Replayer:
             # As in the node: only thermal frames are promised an answer.
             self._skip(f"rgb {dropped.reason.value}", f"stamp {dropped.stamp_ns}")
             return
-        self._frames.append(self._frame(dropped.modality, dropped.frame, "", dropped.reason.value))
+        self._finish_dropped(dropped.modality, dropped.frame, dropped.reason)
 
     def _on_frame(self, frame: FrameSet[BagMessage]) -> None:
+        if frame.absence is Reason.OPTICAL_LOST:
+            difference = self._sync.health.clock_difference_ns
+            self._clock_difference_ns = difference or self._clock_difference_ns
         try:
-            images = decode_frame(_unwrap(frame), self._on_problem)
+            most_pixels = self._job.run.max_image_pixels
+            images = decode_frame(_unwrap(frame), self._on_problem, most_pixels)
             answer = self._segmenter.segment(
                 images.optical,
                 images.thermal,
@@ -220,9 +238,11 @@ class _Replayer:
         else:
             self._compare(record, images, answer)
         if self._sink is not None:
+            if answer.mode is not Mode.FUSED:
+                answer = answer.with_confidence(self._job.run.fallback_confidence_scale)
             background = self._segmenter.background(images.optical, images.thermal, answer)
-            lead = frame.lead
-            self._sink(lead.arrival_ns, lead.data.data.header, answer, status, background)
+            at = frame.lead.arrival_ns, frame.stamp_ns, self._answer_frame.of(_unwrap(frame))
+            self._sink.answered(at, answer, status, background)
 
     def _compare(self, record: Frame, images: Decoded, answer: Segmentation) -> None:
         """See what thermal alone would have answered, where there is no truth to score against."""
@@ -255,7 +275,18 @@ class _Replayer:
         self._skip(f"{kind} image not used", str(error))
 
     def _drop(self, frame: FrameSet[BagMessage], reason: DropReason) -> None:
-        self._frames.append(self._frame(frame.primary, frame.lead, "", reason.value))
+        self._finish_dropped(frame.primary, frame.lead, reason, frame.waited_ns)
+
+    def _finish_dropped(
+        self, primary: Modality, lead: Stamped[BagMessage], reason: DropReason, waited_ns: int = 0
+    ) -> None:
+        self._frames.append(self._frame(primary, lead, "", reason.value))
+        if self._sink is not None:
+            at = lead.arrival_ns, lead.stamp_ns, str(lead.data.data.header.frame_id)
+            status = FrameStatus(
+                primary.value, DROPPED, "", reason.value, waited_ms=waited_ns * _MS
+            )
+            self._sink.dropped(at, status)
 
     def _skip(self, reason: str, detail: str) -> None:
         self._reader.skipped.add(reason, self._seconds(self._now), detail)
@@ -288,13 +319,19 @@ class _Replayer:
             received=dict(sorted(reader.received.items())),
             skipped=dict(sorted(skipped.counts.items())),
             notes=skipped.notes,
-            sync=_sync_counts(self._sync),
+            sync=self._sync_counts(),
             frames=self._frames,
             pictures=self._gallery.pictures(),
             complete=not problem,
             problem=problem,
             timing=self._timing(wall_s),
         )
+
+    def _sync_counts(self) -> dict[str, Any]:
+        counts = _counts(self._sync.health)
+        if self._clock_difference_ns is not None:
+            counts["clock_difference_ms"] = round(self._clock_difference_ns * _MS, 3)
+        return counts
 
     def _timing(self, wall_s: float) -> dict[str, Any]:
         def middle(values: list[float]) -> dict[str, float]:
@@ -324,9 +361,7 @@ def _stamps(frame: FrameSet[BagMessage]) -> tuple[int, ...]:
     return tuple(image.data.recorded_stamp_ns for image in images if image is not None)
 
 
-def _sync_counts(sync: PairOrAlone[Any]) -> dict[str, Any]:
-    health = sync.health
-
+def _counts(health: SyncHealth) -> dict[str, Any]:
     def plain(counts: dict[Any, int]) -> dict[str, int]:
         return dict(sorted(Counter({key.value: n for key, n in counts.items()}).items()))
 

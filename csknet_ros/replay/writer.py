@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from csknet_core.errors import DataError
 from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
 from csknet_ros.frame_status import STATUS_NAME, FrameStatus, describe
+
+if TYPE_CHECKING:
+    from csknet_ros.replay.replay import At
 
 _SECOND_NS = 1_000_000_000
 _ENCODINGS = {("uint8", 1): "mono8", ("uint8", 3): "rgb8", ("uint16", 1): "mono16",
@@ -138,7 +141,7 @@ class BagWriter:
 
 
 class AnswerWriter:
-    """A sink of `replay`: label maps, confidence, overlays and statuses, on the node's topics.
+    """A sink of `replay`: label maps, confidence, overlays and statuses on the node's topics.
 
     Args:
         writer: of the bag.
@@ -151,17 +154,17 @@ class AnswerWriter:
         self._classes = classes
         self._node = node
 
-    def __call__(
-        self, time_ns: int, header: Any, answer: Segmentation, status: FrameStatus, image: Any
-    ) -> None:
-        """Write one answer with the stamp and frame of the image it answers."""
-        stamp_ns = int(header.stamp.sec) * _SECOND_NS + int(header.stamp.nanosec)
-        at = time_ns, stamp_ns, header.frame_id
+    def answered(self, at: At, answer: Segmentation, status: FrameStatus, image: Any) -> None:
+        """Write one answer."""
         banner = f"{answer.mode.value}  {answer.reason.value}"
         overlay = draw_overlay(image, answer.labels, self._classes, banner=banner)
         self._writer.image(f"{self._node}/label_map", *at, answer.labels)
         self._writer.image(f"{self._node}/confidence", *at, answer.confidence)
         self._writer.image(f"{self._node}/overlay", *at, overlay)
+        self.dropped(at, status)
+
+    def dropped(self, at: At, status: FrameStatus) -> None:
+        """Write what became of a frame."""
         self._writer.status(f"{self._node}/frame_status", *at, _timeless(status))
 
 

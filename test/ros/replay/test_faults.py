@@ -14,7 +14,7 @@ MS = 1_000_000
 
 def image(value):
     return SimpleNamespace(height=2, width=2, encoding="rgb8", is_bigendian=0, step=6,
-                           data=np.full(12, value, np.uint8))  # fmt: skip
+                           header=f"header {value}", data=np.full(12, value, np.uint8))  # fmt: skip
 
 
 def stream(count=6):
@@ -66,6 +66,7 @@ def test_a_frozen_image_keeps_its_content_and_gets_new_stamps():
 def test_darkness_multiplies_rgb_and_leaves_the_bag_s_message_alone():
     messages = apply(Fault("darken", 0.5))
     assert [int(m.data.data[0]) for m in of(RGB, messages)] == [0, 5, 10, 15, 20, 25]
+    assert [m.data.header for m in of(RGB, messages)] == [f"header {10 * i}" for i in range(6)]
     assert [m.data for m in of(THERMAL, messages)] == list(range(6))
 
 

@@ -67,6 +67,24 @@ def test_a_stamp_offset_is_advised_with_its_sign(tmp_path):
     assert advise(answer(bag, right), right) == []
 
 
+def test_a_wrong_clock_is_advised_with_what_takes_it_out(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=20, rgb_shift_ns=-5_000_000_000)
+    result = answer(bag)
+    assert result.sync["clock_difference_ms"] == -5000.0
+    (sentence,) = [text for text in advise(result, PLAIN) if text.startswith("RGB was lost")]
+    assert (
+        "RGB comes, but its stamps are -5000 ms off; set sync.thermal_offset to -5.000" in sentence
+    )
+    right = replace(PLAIN, sync=SyncSettings(offset_ns=-5_000_000_000))
+    assert advise(answer(bag, right), right) == []
+
+
+def test_rgb_that_is_lost_has_no_clock(tmp_path):
+    result = answer(write_bag(tmp_path / "bag.mcap", frames=20, rgb_lost=range(5, 20)))
+    assert "clock_difference_ms" not in result.sync
+    assert any(text.endswith("of thermal frames.") for text in advise(result, PLAIN))
+
+
 def test_streams_that_cannot_be_paired_are_advised(tmp_path):
     bag = write_bag(tmp_path / "bag.mcap", frames=20, rgb_shift_ns=30_000_000)
     tight = replace(PLAIN, sync=SyncSettings(slop_ns=20_000_000, dropout_after=100))

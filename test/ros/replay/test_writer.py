@@ -7,10 +7,13 @@ import pytest
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 from support.bags import START_NS, write_bag
-from support.engines import ThresholdEngine, threshold_segmenter
+from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 
 from csknet_core.errors import DataError
+from csknet_core.runtime.registration import Homography, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
+from csknet_ros.cli import _runs
+from csknet_ros.replay.faults import Fault
 from csknet_ros.replay.make_bag import make_bag
 from csknet_ros.replay.replay import Job, Run, replay
 from csknet_ros.replay.writer import AnswerWriter, BagWriter
@@ -19,11 +22,21 @@ from csknet_ros.tools.script import Phase, Script
 from csknet_ros.tools.sources import DriveSource
 
 
-def answers_of(bag, out):
-    segmenter = threshold_segmenter(ThresholdEngine())(SegmenterSettings())
-    run = Run("run", SegmenterSettings(), SyncSettings())
+def answers_of(bag, out, settings=None, **changes):
+    settings = settings or SegmenterSettings()
+    segmenter = threshold_segmenter(ThresholdEngine())(settings)
+    run = Run("run", settings, SyncSettings(), **changes)
     with BagWriter(out) as writer:
         return replay(Job(run, bag), segmenter, AnswerWriter(writer, segmenter.classes))
+
+
+def read(bag, topic):
+    """Return the messages of a topic."""
+    with AnyReader([bag]) as reader:
+        return [
+            reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages()
+            if c.topic == f"/csknet/{topic}"
+        ]  # fmt: skip
 
 
 def test_answers_are_written_with_the_stamps_of_their_images(tmp_path):
@@ -46,6 +59,50 @@ def test_answers_are_written_with_the_stamps_of_their_images(tmp_path):
     assert {m.status[0].level for m in statuses} == {0, 1}
     overlays = [m for topic, _, m in read if topic == "/csknet/overlay"]
     assert overlays[0].encoding == "rgb8"
+
+
+def test_answers_are_in_the_frame_of_the_grids_camera_also_while_it_is_missing(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=5, rgb_lost=range(2, 4))
+    Homography(np.eye(3), SIZE, SIZE).save(tmp_path / "cameras.yaml")
+    settings = RegistrationSettings(str(tmp_path / "cameras.yaml"), "optical")
+    answers_of(bag, tmp_path / "out.mcap", SegmenterSettings(registration=settings))
+    for topic in ("label_map", "confidence", "overlay", "frame_status"):
+        frames = [message.header.frame_id for message in read(tmp_path / "out.mcap", topic)]
+        assert frames == ["rgb"] * 5
+
+
+def test_confidence_of_fallbacks_is_scaled_as_in_the_node(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=3, rgb_lost=range(1, 2))
+    answers_of(bag, tmp_path / "out.mcap", fallback_confidence_scale=0.5)
+    highest = [int(message.data.max()) for message in read(tmp_path / "out.mcap", "confidence")]
+    assert highest == [200, 100, 200]
+
+
+def test_dropped_frames_have_their_status_in_the_bag(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=2)
+    answers_of(bag, tmp_path / "out.mcap", faults=(Fault("duplicate"),))
+    said = [(m.status[0].message, m.status[0].level, m.header.frame_id)
+            for m in read(tmp_path / "out.mcap", "frame_status")]  # fmt: skip
+    dropped = "dropped: duplicate_stamp"
+    assert sorted(said) == [(dropped, 1, "thermal")] * 2 + [("fused", 0, "thermal")] * 2
+
+
+def test_images_beyond_the_limit_are_dropped_as_in_the_node(tmp_path):
+    bag = write_bag(tmp_path / "bag.mcap", frames=2)
+    result = answers_of(bag, tmp_path / "out.mcap", max_image_pixels=SIZE[0] * SIZE[1] - 1)
+    assert {frame.reason for frame in result.frames} == {"bad_image"}
+    said = [message.status[0].message for message in read(tmp_path / "out.mcap", "frame_status")]
+    assert said == ["dropped: bad_image"] * 2
+
+
+@pytest.mark.usefixtures("default_weights")
+def test_the_command_takes_both_from_the_parameter_file(tmp_path):
+    params = tmp_path / "mine.yaml"
+    params.write_text(
+        "/**: {ros__parameters: {fallback_confidence_scale: 0.5, max_image_pixels: 99}}"
+    )
+    for run in _runs([], [params], ["duplicate"], ""):
+        assert (run.fallback_confidence_scale, run.max_image_pixels) == (0.5, 99)
 
 
 def test_the_mcap_library_finds_the_schemas_foxglove_needs(tmp_path):
