@@ -32,7 +32,7 @@ from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.runtime.thermal_presets import PRESETS, apply_preset
 from csknet_core.yaml_file import read_yaml
 from csknet_ros.bundle import BundleSettings
-from csknet_ros.synchronizer import SyncSettings
+from csknet_ros.synchronizer import LARGEST_OFFSET_S, LONGEST_WAIT_S, SyncSettings
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
@@ -96,14 +96,16 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("max_image_pixels", MAX_PIXELS, "Camera images with more pixels are refused before "
               "anything is copied.", 1, MAX_PIXELS),
     Parameter("overlay_alpha", 0.55, "Opacity of the colours in the overlay.", 0.0, 1.0),
+    Parameter("fallback_confidence_scale", 1.0, "Confidence is multiplied by this in thermal-only "
+              "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
     Parameter("engine.stuck_after", 10.0, "Inference that takes longer is given up and a fresh "
               "engine opened, seconds.", 0.1, 600.0),
     Parameter("sync.slop", _SYNC.slop_ns / 1e9, "Largest stamp difference of a pair, seconds.",
               0.0, 0.9),
     Parameter("sync.max_wait", _SYNC.max_wait_ns / 1e9,
-              "Longest a thermal frame waits for its partner, seconds.", 0.0, 5.0),
+              "Longest a thermal frame waits for its partner, seconds.", 0.0, LONGEST_WAIT_S),
     Parameter("sync.thermal_offset", 0.0, "Added to thermal stamps when comparing, seconds.",
-              -10.0, 10.0),
+              -LARGEST_OFFSET_S, LARGEST_OFFSET_S),
     Parameter("sync.dropout_after", _SYNC.dropout_after,
               "Misses in a row after which RGB counts as lost and nothing waits for it.", 1, 1000),
     Parameter("sync.recover_after", _SYNC.recover_after,
@@ -142,18 +144,16 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("registration.outside", _REGISTRATION.outside, "Answer of pixels that the other "
               "camera does not see: by the grid's camera alone, or unknown (255).",
               choices=OUTSIDE),
-    Parameter("fallback_confidence_scale", 1.0, "Confidence is multiplied by this in thermal-only "
-              "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
     Parameter("navigation.frame", "", "Frame of the points for a costmap, such as base_link; empty "
               "turns them off. Its ground is z = 0.", live=False),
     Parameter("navigation.mount", _NAVIGATION.mount_source, "Where the camera's pose in that frame "
               "comes from: the next six parameters, or tf2 (frame_id of the label map, at its "
               "stamp).", choices=MOUNT_SOURCES, live=False),
-    Parameter("navigation.x", _MOUNT.x, "Thermal camera ahead of that frame, metres.", -100.0,
+    Parameter("navigation.x", _MOUNT.x, "Camera whose grid the label map is on, ahead of that "
+              "frame, metres.", -100.0, 100.0, live=False),
+    Parameter("navigation.y", _MOUNT.y, "The same camera to the left of it, metres.", -100.0,
               100.0, live=False),
-    Parameter("navigation.y", _MOUNT.y, "Thermal camera to the left of it, metres.", -100.0, 100.0,
-              live=False),
-    Parameter("navigation.height", _MOUNT.height, "Thermal camera above the ground, metres.", 0.01,
+    Parameter("navigation.height", _MOUNT.height, "The same camera above the ground, metres.", 0.01,
               100.0, live=False),
     Parameter("navigation.roll", _MOUNT.roll, "Of the camera's body, radians (REP-103).", -3.2, 3.2,
               live=False),
@@ -239,34 +239,66 @@ class NodeSettings:
         return Modality(self.segmenter.registration.grid)
 
 
+_Get = Callable[[Callable[[Any], Any], str], Any]
+"""Reads one parameter as a type, its default where it is not given."""
+
+
 def build_settings(values: Mapping[str, Value]) -> NodeSettings:
     """Turn parameter values into settings.
 
     Raises:
         ConfigError: a value is not one of its choices, or values do not go together.
     """
+    _check_choices(values)
+
+    def get(kind: Callable[[Any], Any], name: str) -> Any:
+        return kind(values.get(name, BY_NAME[name].default))
+
+    return NodeSettings(
+        segmenter=_segmenter(get),
+        sync=_sync(get),
+        overlay_alpha=get(float, "overlay_alpha"),
+        input_reliability=get(str, "input_reliability"),
+        input_depth=get(int, "input_depth"),
+        transports={
+            Modality.OPTICAL: get(str, "rgb_transport"),
+            Modality.THERMAL: get(str, "thermal_transport"),
+        },
+        fallback_confidence_scale=get(float, "fallback_confidence_scale"),
+        stuck_after_ns=_nanoseconds(get, "engine.stuck_after"),
+        navigation=_navigation(get),
+        cost_grid=_cost_grid(get),
+        bundle=BundleSettings(get(str, "capture.directory"), get(int, "capture.frames")),
+        max_image_pixels=get(int, "max_image_pixels"),
+    )
+
+
+def _check_choices(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         choices = BY_NAME[name].choices if name in BY_NAME else ()
         if choices and value not in choices:
             shown = ", ".join(repr(choice) for choice in choices)
             raise ConfigError(f"parameter {name}: {value!r} is not one of {shown}")
 
-    def get(kind: Callable[[Any], Any], name: str) -> Any:
-        return kind(values.get(name, BY_NAME[name].default))
 
-    def nanoseconds(name: str) -> int:
-        return round(get(float, name) * _SECOND_NS)
+def _nanoseconds(get: _Get, name: str) -> int:
+    return round(get(float, name) * _SECOND_NS)
 
-    sync = SyncSettings(
-        slop_ns=nanoseconds("sync.slop"),
-        max_wait_ns=nanoseconds("sync.max_wait"),
+
+def _sync(get: _Get) -> SyncSettings:
+    return SyncSettings(
+        slop_ns=_nanoseconds(get, "sync.slop"),
+        max_wait_ns=_nanoseconds(get, "sync.max_wait"),
         dropout_after=get(int, "sync.dropout_after"),
         recover_after=get(int, "sync.recover_after"),
-        thermal_timeout_ns=nanoseconds("sync.thermal_timeout"),
-        offset_ns=nanoseconds("sync.thermal_offset"),
+        thermal_timeout_ns=_nanoseconds(get, "sync.thermal_timeout"),
+        offset_ns=_nanoseconds(get, "sync.thermal_offset"),
         queue_size=get(int, "sync.queue_size"),
     )
-    thermal = ThermalSettings(
+
+
+def _thermal(get: _Get) -> ThermalSettings:
+    settings = ThermalSettings(
         mode=get(str, "thermal.mode"),
         minimum=get(float, "thermal.minimum"),
         maximum=get(float, "thermal.maximum"),
@@ -277,9 +309,12 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         telemetry_rows=get(int, "thermal.telemetry_rows"),
         telemetry_location=get(str, "thermal.telemetry_location"),
     )
-    thermal = apply_preset(thermal, get(str, "thermal.preset"))
+    return apply_preset(settings, get(str, "thermal.preset"))
+
+
+def _policy(get: _Get) -> PolicySettings:
     force = get(str, "policy.force_mode")
-    policy = PolicySettings(
+    return PolicySettings(
         optical_dark_enter=get(float, "policy.dark_enter"),
         optical_dark_leave=get(float, "policy.dark_leave"),
         saturated_enter=get(float, "policy.saturated_enter"),
@@ -289,44 +324,34 @@ def build_settings(values: Mapping[str, Value]) -> NodeSettings:
         hold=get(int, "policy.hold"),
         force=Mode(force) if force else None,
     )
-    segmenter = SegmenterSettings(
+
+
+def _segmenter(get: _Get) -> SegmenterSettings:
+    return SegmenterSettings(
         weights=get(str, "weights"),
         device=get(str, "device"),
         size=(get(int, "input_height"), get(int, "input_width")),
         threads=get(int, "threads"),
         classes=get(str, "class_table"),
-        thermal=thermal,
-        policy=policy,
+        thermal=_thermal(get),
+        policy=_policy(get),
         registration=RegistrationSettings(
             get(str, "registration.file"),
             get(str, "registration.grid"),
             get(str, "registration.outside"),
         ),
     )
-    return NodeSettings(
-        segmenter,
-        sync,
-        get(float, "overlay_alpha"),
-        get(str, "input_reliability"),
-        get(int, "input_depth"),
-        {
-            Modality.OPTICAL: get(str, "rgb_transport"),
-            Modality.THERMAL: get(str, "thermal_transport"),
-        },
-        get(float, "fallback_confidence_scale"),
-        nanoseconds("engine.stuck_after"),
-        _navigation(get),
-        CostGridSettings(
-            get(float, "navigation.grid_size"),
-            get(float, "navigation.grid_resolution"),
-            parse_costs(get(str, "navigation.class_costs")),
-        ),
-        BundleSettings(get(str, "capture.directory"), get(int, "capture.frames")),
-        get(int, "max_image_pixels"),
+
+
+def _cost_grid(get: _Get) -> CostGridSettings:
+    return CostGridSettings(
+        get(float, "navigation.grid_size"),
+        get(float, "navigation.grid_resolution"),
+        parse_costs(get(str, "navigation.class_costs")),
     )
 
 
-def _navigation(get: Callable[[Callable[[Any], Any], str], Any]) -> NavigationSettings:
+def _navigation(get: _Get) -> NavigationSettings:
     def names(parameter: str) -> tuple[str, ...]:
         return tuple(n.strip() for n in get(str, parameter).split(",") if n.strip())
 
@@ -401,7 +426,7 @@ def _check_value(parameter: Parameter, value: Value, where: str) -> None:
         return
     assert isinstance(value, int | float)
     if not low <= value <= high:
-        raise ConfigError(f"{where} is {value!r}, not within {low:g} to {high:g}")
+        raise ConfigError(f"{where} is {value!r}, not within {_range(parameter)}")
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -457,8 +482,14 @@ def _comment(parameter: Parameter) -> str:
     if parameter.choices:
         text += " One of: " + ", ".join(choice or '""' for choice in parameter.choices) + "."
     if parameter.low is not None and parameter.high is not None:
-        text += f" Range {parameter.low:g} to {parameter.high:g}."
+        text += f" Range {_range(parameter)}."
     return text if parameter.live else f"{text} Read at configure."
+
+
+def _range(parameter: Parameter) -> str:
+    # Seven digits and more are not rounded where whole numbers are counted.
+    form = "d" if isinstance(parameter.default, int) else "g"
+    return f"{parameter.low:{form}} to {parameter.high:{form}}"
 
 
 def _yaml_value(value: Value) -> str:
@@ -508,7 +539,7 @@ def _allowed(parameter: Parameter) -> str:
     if parameter.choices:
         return ", ".join(f"`{choice}`" if choice else '`""`' for choice in parameter.choices)
     if parameter.low is not None and parameter.high is not None:
-        return f"{parameter.low:g} to {parameter.high:g}"
+        return _range(parameter)
     return "any" if isinstance(parameter.default, str) else "true, false"
 
 

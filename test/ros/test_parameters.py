@@ -87,6 +87,23 @@ def test_the_parameter_reference_is_the_table(repository):
     assert (repository / "docs" / "parameters.md").read_text() == text
     for parameter in PARAMETERS:
         assert f"| `{parameter.name}` |" in text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(headings) == len(set(headings))
+
+
+def test_the_guide_names_all_parameters_read_at_configure(repository):
+    guide = (repository / "docs" / "robot.md").read_text()
+    lifecycle = guide[guide.index("## Lifecycle") : guide.index("## Pausing")]
+    for parameter in PARAMETERS:
+        group = parameter.name.partition(".")[0]
+        named = f"`{parameter.name}`" in lifecycle or f"`{group}.*`" in lifecycle
+        assert named is not parameter.live, parameter.name
+
+
+def test_limits_of_whole_numbers_are_written_out():
+    assert "1 to 67108864 |" in to_markdown()
+    assert "Range 1 to 67108864." in to_yaml()
+    assert "-1e+06 to 1e+06" in to_markdown()
 
 
 def test_costs_are_read_by_name():
