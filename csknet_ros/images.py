@@ -12,6 +12,7 @@ import importlib
 import sys
 from array import array
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -236,7 +237,9 @@ def _convert_elsewhere(message: Any) -> NDArray[np.uint8]:
     raise ImageError(f"encoding '{message.encoding}' is not supported; {_COLOR_CURE}")
 
 
+@cache
 def _converters() -> list[Callable[[Any], NDArray[Any]]]:
+    """Return what else can decode, best first; looked for once, not at every frame."""
     converters: list[Callable[[Any], NDArray[Any]]] = []
     try:
         bridge = importlib.import_module("cv_bridge").CvBridge()

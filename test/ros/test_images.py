@@ -8,6 +8,7 @@ from sensor_msgs.msg import Image
 
 from csknet_core.errors import ImageError
 from csknet_ros.images import (
+    _converters,
     fill_message,
     labels_from_message,
     optical_from_message,
@@ -125,6 +126,28 @@ def test_less_common_colour_encodings_go_to_a_library():
     pytest.importorskip("rosbags.image")
     bayer = message(GREY8, "mono8", encoding="bayer_rggb8")
     assert optical_from_message(bayer).shape == (6, 10, 3)
+
+
+def test_libraries_for_other_encodings_are_looked_for_once(monkeypatch):
+    made = []
+
+    class CvBridge:
+        def __init__(self) -> None:
+            made.append(self)
+
+        def imgmsg_to_cv2(self, _: Image, encoding: str) -> np.ndarray:
+            assert encoding == "rgb8"
+            return RGB
+
+    monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=CvBridge))
+    _converters.cache_clear()
+    try:
+        for _ in range(3):
+            bayer = message(GREY8, "mono8", encoding="bayer_rggb8")
+            assert np.array_equal(optical_from_message(bayer), RGB)
+    finally:
+        _converters.cache_clear()
+    assert len(made) == 1
 
 
 def test_label_maps_must_be_mono8():
