@@ -1,7 +1,7 @@
 """The network of one mode as it is deployed: folded, from raw arrays to label map and confidence.
 
-For fused inference two exact forms exist. `FusedNetwork` folds batch norm into two sets of
-convolutions, one per modality; the exchange still couples the branches between stages.
+`FusedNetwork` folds batch norm into two sets of convolutions, one per modality; the exchange still
+couples the branches between stages.
 """
 
 from __future__ import annotations

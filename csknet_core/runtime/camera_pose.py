@@ -69,11 +69,20 @@ class OpticalPose:
 
     def rotation(self) -> NDArray[np.float64]:
         """Return the (3, 3) rotation from optical axes to the robot's."""
-        x, y, z, w = np.array(self.orientation) / math.hypot(*self.orientation)
-        return np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
+        return rotation_from_quaternion(*self.orientation)
+
+
+def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation of a quaternion of any length.
+
+    Raises:
+        ConfigError: it is zero or not finite.
+    """
+    length = math.hypot(x, y, z, w)
+    if not (math.isfinite(length) and length > 1e-9):
+        raise ConfigError(f"quaternion {x} {y} {z} {w} is no rotation")
+    vector, real = np.array([x, y, z]) / length, w / length
+    cross = np.array(
+        [[0, -vector[2], vector[1]], [vector[2], 0, -vector[0]], [-vector[1], vector[0], 0]]
+    )
+    return np.asarray(np.eye(3) + 2 * real * cross + 2 * cross @ cross)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,10 +106,13 @@ class CostGrid:
         rotation = pose.rotation()
         offset = np.stack([x - pose.x, y - pose.y, np.full_like(x, -pose.height)], -1)
         points = offset @ rotation  # robot axes to optical ones
-        seen = (points[..., 2] > _NEAR) & (np.hypot(x - pose.x, y - pose.y) <= max_range)
-        u, v, inside = _pixels(intrinsics, points, seen)
-        self._inside = inside
-        self._index = np.where(inside, v * intrinsics.width + u, 0)
+        pixels, seen = intrinsics.project(points, _NEAR)
+        # Far outside the image pixels may be larger than integers are.
+        u, v = np.moveaxis(np.rint(pixels).clip(-1, 1 << 20).astype(np.int64), -1, 0)
+        within = (u >= 0) & (v >= 0) & (u < intrinsics.width) & (v < intrinsics.height)
+        in_range = np.hypot(x - pose.x, y - pose.y) <= max_range
+        self._inside = seen & within & in_range
+        self._index = np.where(self._inside, v * intrinsics.width + u, 0)
 
     def fill(
         self,
@@ -164,25 +166,3 @@ def mark_cells(
     columns, rows = np.floor((points[:, :2] + half) / resolution).astype(np.int64).T
     within = (rows >= 0) & (columns >= 0) & (rows < len(grid)) & (columns < len(grid))
     np.maximum.at(grid, (rows[within], columns[within]), costs[within])
-
-
-def _pixels(
-    camera: Intrinsics, points: NDArray[np.float64], seen: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the pixels (u, v) that points (H, W, 3) are seen at, and which are in the image."""
-    safe = np.where(seen[..., None], points, [0.0, 0.0, 1.0])
-    slope = np.abs(safe[..., :2] / safe[..., 2:])
-    # Distortion polynomials fold back far outside the image they were fitted to.
-    limit = 1.5 * np.array(
-        [max(camera.cx, camera.width - camera.cx) / camera.fx,
-         max(camera.cy, camera.height - camera.cy) / camera.fy]
-    )  # fmt: skip
-    seen = seen & (slope <= limit).all(-1)
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    zero = np.zeros(3)
-    coefficients = np.array(camera.distortion or (0.0,) * 4)
-    pixels, _ = cv2.projectPoints(safe.reshape(-1, 1, 3), zero, zero, matrix, coefficients)
-    plane = np.rint(np.asarray(pixels, np.float64).reshape(*seen.shape, 2)).clip(-1, 1 << 20)
-    u, v = plane[..., 0].astype(np.int64), plane[..., 1].astype(np.int64)
-    inside = seen & (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
-    return u, v, inside

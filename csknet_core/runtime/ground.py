@@ -55,10 +55,40 @@ class Intrinsics:
         """Return the direction (H, W, 3) of every pixel in optical axes, z = 1."""
         xs, ys = np.meshgrid(np.arange(self.width), np.arange(self.height))
         pixels = np.stack([xs, ys], -1).reshape(-1, 1, 2).astype(np.float64)
-        matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
-        flat = cv2.undistortPoints(pixels, matrix, np.array(self.distortion or (0.0,) * 4))
+        coefficients = np.array(self.distortion or (0.0,) * 4)
+        flat = cv2.undistortPoints(pixels, self._matrix(), coefficients)
         plane = np.asarray(flat, np.float64).reshape(self.height, self.width, 2)
         return np.concatenate([plane, np.ones((self.height, self.width, 1))], 2)
+
+    def project(
+        self, points: NDArray[np.float64], nearest: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return where points are in the image's plane, and which of them can be seen there.
+
+        Args:
+            points: (H, W, 3) in optical axes; NaN is nowhere.
+            nearest: points less far in front of the camera are not seen.
+
+        Returns:
+            x and y (H, W, 2) in pixels, also outside the image; and (H, W) bool.
+        """
+        seen = points[..., 2] > nearest  # false for NaN
+        safe = np.where(seen[..., None], points, [0.0, 0.0, 1.0])
+        # Distortion polynomials fold back far outside the image they were fitted to.
+        slope = np.abs(safe[..., :2] / safe[..., 2:])
+        limit = 1.5 * np.array(
+            [max(self.cx, self.width - self.cx) / self.fx,
+             max(self.cy, self.height - self.cy) / self.fy]
+        )  # fmt: skip
+        seen &= (slope <= limit).all(-1)
+        coefficients, zero = np.array(self.distortion or (0.0,) * 4), np.zeros(3)
+        flat, _ = cv2.projectPoints(
+            safe.reshape(-1, 1, 3), zero, zero, self._matrix(), coefficients
+        )
+        return np.asarray(flat, np.float64).reshape(*seen.shape, 2), seen
+
+    def _matrix(self) -> NDArray[np.float64]:
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
 
 @dataclass(frozen=True)

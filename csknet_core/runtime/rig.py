@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from csknet_core.errors import ConfigError
+from csknet_core.runtime.camera_pose import rotation_from_quaternion
 from csknet_core.runtime.ground import Intrinsics, Mount
 from csknet_core.runtime.pixel_map import Maps, Size, mark_unseen
 from csknet_core.yaml_file import read_yaml
@@ -212,22 +212,6 @@ def read_camera_info(path: Path) -> Intrinsics:
         ) from error
 
 
-def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> NDArray[np.float64]:
-    """Return the (3, 3) rotation of a quaternion of any length.
-
-    Raises:
-        ConfigError: it is zero or not finite.
-    """
-    length = float(np.linalg.norm([x, y, z, w]))
-    if not (np.isfinite(length) and length > 1e-9):
-        raise ConfigError(f"quaternion {x} {y} {z} {w} is no rotation")
-    vector, real = np.array([x, y, z]) / length, w / length
-    cross = np.array(
-        [[0, -vector[2], vector[1]], [vector[2], 0, -vector[0]], [-vector[1], vector[0], 0]]
-    )
-    return np.asarray(np.eye(3) + 2 * real * cross + 2 * cross @ cross)
-
-
 def resized(camera: Intrinsics, size: Size) -> Intrinsics:
     """Return the intrinsics of the same camera's images at another size (height, width)."""
     sy, sx = size[0] / camera.height, size[1] / camera.width
@@ -258,21 +242,8 @@ def _meet(
 
 
 def _project(points: NDArray[np.float64], camera: Intrinsics) -> Maps:
-    seen = points[..., 2] > _GRAZING  # false for NaN
-    safe = np.where(seen[..., None], points, [0.0, 0.0, 1.0])
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    # Distortion polynomials fold back far outside the image they were fitted to.
-    slope = np.abs(safe[..., :2] / safe[..., 2:])
-    limit = 1.5 * np.array(
-        [max(camera.cx, camera.width - camera.cx) / camera.fx,
-         max(camera.cy, camera.height - camera.cy) / camera.fy]
-    )  # fmt: skip
-    seen &= (slope <= limit).all(-1)
-    coefficients = np.array(camera.distortion or (0.0,) * 4)
-    zero = np.zeros(3)
-    pixels, _ = cv2.projectPoints(safe.reshape(-1, 1, 3), zero, zero, matrix, coefficients)
-    plane = np.asarray(pixels, np.float64).reshape(*seen.shape, 2)
-    return mark_unseen(plane[..., 0], plane[..., 1], seen)
+    pixels, seen = camera.project(points, _GRAZING)
+    return mark_unseen(pixels[..., 0], pixels[..., 1], seen)
 
 
 def _check_camera(camera: Intrinsics) -> None:
