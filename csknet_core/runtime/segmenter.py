@@ -176,19 +176,7 @@ class Segmenter:
             EngineError: inference failed.
         """
         start = time.perf_counter()
-        if optical is not None:
-            check_optical(optical)
-        scene = None
-        if thermal is not None:
-            # Telemetry counts on while a camera repeats its image.
-            scene = self.thermal.without_telemetry(thermal)
-        decision = self.policy.decide(
-            optical,
-            scene,
-            absence,
-            optical_stamp_ns=optical_stamp_ns,
-            thermal_stamp_ns=thermal_stamp_ns,
-        )
+        decision = self._decide(optical, thermal, absence, optical_stamp_ns, thermal_stamp_ns)
         if decision.mode is None:
             raise NoUsableModalityError(decision)
         decided = time.perf_counter()
@@ -208,6 +196,28 @@ class Segmenter:
         }
         return Segmentation(
             labels, confidence, decision, {name: 1e3 * value for name, value in stages.items()}
+        )
+
+    def _decide(
+        self,
+        optical: NDArray[np.uint8] | None,
+        thermal: NDArray[np.generic] | None,
+        absence: Reason,
+        optical_stamp_ns: int | None,
+        thermal_stamp_ns: int | None,
+    ) -> Decision:
+        if optical is not None:
+            check_optical(optical)
+        scene = None
+        if thermal is not None:
+            # Telemetry counts on while a camera repeats its image.
+            scene = self.thermal.without_telemetry(thermal)
+        return self.policy.decide(
+            optical,
+            scene,
+            absence,
+            optical_stamp_ns=optical_stamp_ns,
+            thermal_stamp_ns=thermal_stamp_ns,
         )
 
     def segment_again(self, mode: Mode) -> NDArray[np.uint8]:
@@ -243,7 +253,11 @@ class Segmenter:
         """
         if optical is not None and Modality.OPTICAL in answer.mode.modalities:
             return self._align_optical(optical, answer.labels.shape)[0]
-        if thermal is None or self.registration is None or thermal.shape == answer.labels.shape:
+        if (
+            thermal is None
+            or self.registration is None
+            or self.registration.grid is Modality.THERMAL
+        ):
             return thermal
         return self._align_thermal(thermal.astype(np.float32), answer.labels.shape)[0]
 
