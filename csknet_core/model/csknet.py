@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from csknet_core.classes import IGNORE_ID
 from csknet_core.errors import ConfigError
+from csknet_core.input_size import STRIDE
 from csknet_core.modality import Modality, Mode
 from csknet_core.model.decoder import Decoder, SeparableConv
 from csknet_core.model.encoders import build_encoder
@@ -24,8 +25,7 @@ INPUT_STD = 0.502
 MAX_WIDTH = 1024
 """Most channels of a decoder's output."""
 
-STRIDE = 32
-"""Network inputs must have sides that this divides."""
+_KINDS = {"int": int, "str": str, "bool": bool, "tuple": tuple}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class ModelConfig:
     fusion: str = "gsu"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "exchange", tuple(self.exchange))
+        if isinstance(self.exchange, list):
+            object.__setattr__(self, "exchange", tuple(self.exchange))
+        self._check_types()
         if len(self.exchange) != 5:
             raise ConfigError(f"exchange {self.exchange}: give one kind for each of 5 stages")
         if self.fusion not in ("gsu", "gsu_joint", "sum"):
@@ -64,6 +66,15 @@ class ModelConfig:
             raise ConfigError(
                 f"num_classes must be 2 to {IGNORE_ID} and decoder_width 1 to {MAX_WIDTH}"
             )
+
+    def _check_types(self) -> None:
+        # A weights file may have anything here.
+        for entry in fields(self):
+            value, kind = getattr(self, entry.name), _KINDS[str(entry.type).partition("[")[0]]
+            if type(value) is not kind:
+                raise ConfigError(f"{entry.name} {value!r}: expected {entry.type}")
+        if not all(isinstance(stage, str) for stage in self.exchange):
+            raise ConfigError(f"exchange {self.exchange}: give the names of kinds")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain data."""
@@ -78,7 +89,7 @@ class ModelConfig:
         """
         unknown = set(data) - {f.name for f in fields(cls)}
         if unknown:
-            raise ConfigError(f"model settings {', '.join(sorted(unknown))} are unknown")
+            raise ConfigError(f"model settings {', '.join(sorted(map(str, unknown)))} are unknown")
         try:
             return cls(**data)
         except TypeError as error:

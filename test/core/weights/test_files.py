@@ -39,8 +39,12 @@ def _rewrite(source: Path, target: Path, **changes) -> Path:
 
 def test_a_network_survives_saving_to_half_precision(weights):
     network, info = load_network(str(weights))
-    again = CSKNet(ModelConfig(5, decoder_width=8))
     torch.manual_seed(0)
+    again = CSKNet(ModelConfig(5, decoder_width=8))
+    stored = network.state_dict()
+    for name, value in again.state_dict().items():
+        kept = value.half().float() if value.is_floating_point() else value
+        assert torch.equal(stored[name], kept), name
     assert info.classes == PST900
     assert info.temperature == {Mode.FUSED: 1.5, Mode.THERMAL_ONLY: 1, Mode.OPTICAL_ONLY: 1}
     assert info.card == {"data": "none"}

@@ -45,6 +45,30 @@ def test_a_network_of_absurd_size_is_never_built(weights, tmp_path, monkeypatch,
         load_network(str(path))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"encoder": []},
+        {"encoder": None},
+        {"decoder_width": 64.5},
+        {"decoder_width": True},
+        {"decoder_width": "8"},
+        {"separate_norm": "no"},
+        {"exchange_one_way": 0},
+        {"fusion": {}},
+        {"exchange": 3},
+        {"exchange": "abcde"},
+        {"exchange": ["none", "none", "none", "none", []]},
+        {"exchange": ["none", "none", "none", "none", "all"]},
+        {"depth": 3},
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_an_error_and_no_crash(weights, tmp_path, setting):
+    path = write(weights, tmp_path / "typed.safetensors", model=setting)
+    with pytest.raises(WeightsError, match=rf"typed\.safetensors: .*{next(iter(setting))}"):
+        load_network(str(path))
+
+
 def test_more_classes_than_a_label_map_can_hold_are_refused():
     with pytest.raises(ConfigError, match="num_classes must be 2 to 255"):
         ModelConfig(256)
