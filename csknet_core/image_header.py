@@ -60,22 +60,48 @@ def read_image(path: Path, flag: int) -> NDArray[np.uint8] | None:
     Raises:
         ImageError: it has more than `MAX_PIXELS` pixels or `MAX_FILE_BYTES` bytes.
     """
+    data = _read_bytes(path)
+    if _checked_size(data) is None:
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    return None if image is None else np.asarray(image)
+
+
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return height and width of an image file, which is not decoded.
+
+    They are those of the pixels as they lie in the file, whatever orientation its EXIF data asks
+    for.
+
+    Returns:
+        None for a file that is missing or damaged.
+
+    Raises:
+        ImageError: as `read_image` does.
+    """
+    return _checked_size(_read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return a file's bytes, none for a file that cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError:
-        return None
+        return b""
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"file has more than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+def _checked_size(data: bytes) -> tuple[int, int] | None:
+    """Return height and width within the limits, or None for what is no image."""
     if not data:
         return None
     height, width = encoded_size(data) if data.startswith((_PNG, _JPEG)) else _other_size(data)
     if height * width > MAX_PIXELS:
         raise ImageError(f"image is {width}x{height} pixels, more than {MAX_PIXELS} in all")
-    if not height * width:
-        return None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    return None if image is None else np.asarray(image)
+    return (height, width) if height * width else None
 
 
 def _other_size(data: bytes) -> tuple[int, int]:

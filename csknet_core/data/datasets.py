@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.errors import DataError, ImageError
-from csknet_core.image_header import read_image
+from csknet_core.image_header import read_image, read_size
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,14 @@ class PairDataset:
 def read_optical(path: Path) -> NDArray[np.uint8]:
     """Read an RGB image file as (H, W, 3) uint8.
 
+    Pixels are taken as they lie in the file, as those of the thermal image and the labels are: an
+    orientation in the EXIF data turns none of them.
+
     Raises:
         DataError: the file is missing or damaged.
     """
-    image = cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.cvtColor(_read(path, flags), cv2.COLOR_BGR2RGB)
     return image.astype(np.uint8, copy=False)
 
 
@@ -178,19 +182,23 @@ def _read(path: Path, flag: int) -> NDArray[Any]:
     except ImageError as error:
         raise DataError(f"{path}: {error}") from error
     if image is None:
-        raise DataError(f"{path}: cannot be read as an image; it is damaged or missing")
+        raise _unreadable(path)
     return image
 
 
 def _image_size(path: Path) -> tuple[int, int]:
     """Return width and height from the header of an image file."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as an image; it is damaged or missing") from error
+        size = read_size(path)
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
+    if size is None:
+        raise _unreadable(path)
+    return size[1], size[0]
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError(f"{path}: cannot be read as an image; it is damaged or missing")
 
 
 def _wrong_size(file: Path | None, own: tuple[int, ...], optical: tuple[int, ...]) -> DataError:

@@ -13,7 +13,7 @@ from PIL import Image
 from csknet_core import image_header
 from csknet_core.data.datasets import read_optical, read_thermal
 from csknet_core.errors import DataError, ImageError
-from csknet_core.image_header import encoded_size, read_image
+from csknet_core.image_header import encoded_size, read_image, read_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -137,6 +137,15 @@ def test_a_size_that_is_not_the_header_s_is_not_believed():
 def test_sizes_are_height_then_width():
     assert encoded_size(bomb_png(7, 5)) == (5, 7)
     assert encoded_size(bomb_jpeg(7, 5)) == (5, 7)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff"])
+def test_the_size_of_a_file_is_read_without_decoding_it(tmp_path, suffix, no_decoder):
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(RGB).save(path)
+    assert read_size(path) == (40, 60)
+    path.write_bytes(b"nothing at all")
+    assert read_size(path) is None
 
 
 def test_other_formats_without_their_library_name_the_cure(tmp_path, monkeypatch):

@@ -1,6 +1,10 @@
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from csknet_core.data.datasets import read_optical
 from csknet_core.data.layouts import open_pairs
@@ -61,6 +65,43 @@ def test_damaged_and_mismatched_files_are_named(folder):
     cv2.imwrite(str(folder / "labels" / "00003D.png"), np.full((40, 60), 9, np.uint8))
     with pytest.raises(DataError, match=r"00003D\.png: class id 9"):
         pairs[2]
+
+
+def bomb() -> bytes:
+    """A PNG whose header tells of 900 million pixels."""
+    data = bytearray(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes())
+    data[16:24] = struct.pack(">II", 30_000, 30_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(bomb(), "more than 67108864"), (b"nothing at all", "cannot be read"), (b"", "cannot be read"),
+     (bomb()[:40], "cut short")],
+)  # fmt: skip
+def test_a_bad_file_is_found_before_a_run(folder, content, words):
+    pairs = open_pairs(folder)
+    pairs.check()
+    (folder / "thermal" / "00002N.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"00002N\.png: .*{words}"):
+        pairs.check()
+
+
+def test_an_orientation_turns_no_image(folder):
+    """Thermal images and labels have none."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    upright = np.zeros((40, 60, 3), np.uint8)
+    upright[:20] = 200
+    (folder / "rgb" / "00001D.png").unlink()
+    Image.fromarray(upright).save(folder / "rgb" / "00001D.jpg", exif=exif)
+    pairs = open_pairs(folder, "train")
+    pairs.check()
+    optical = pairs[1].optical
+    assert optical.shape == (40, 60, 3)
+    assert optical[:18].min() > 150
+    assert optical[22:].max() < 50
 
 
 def test_the_real_pairs_load(mfnet):
