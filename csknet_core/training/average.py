@@ -9,9 +9,10 @@ import torch
 
 from csknet_core.errors import ConfigError
 from csknet_core.model.zoo import load_network, save_network
+from csknet_core.weights.files import WeightsInfo
 
 
-def average_weights(files: Sequence[str], out: Path) -> None:
+def average_weights(files: Sequence[str], out: Path) -> list[str]:
     """Write the mean of networks that were trained on from one another.
 
     The mean of a network and of what further training on other data made of it often generalises
@@ -21,6 +22,10 @@ def average_weights(files: Sequence[str], out: Path) -> None:
         files: two or more weights files.
         out: file to write.
 
+    Returns:
+        The files that have temperatures. The mean has none: it is another network, whose
+        confidences are to be calibrated anew.
+
     Raises:
         ConfigError: fewer than two files, or they differ in network or classes.
         WeightsError: a file cannot be used.
@@ -28,11 +33,13 @@ def average_weights(files: Sequence[str], out: Path) -> None:
     if len(files) < 2:
         raise ConfigError("give two or more weights files to average")
     first, info = load_network(files[0])
+    calibrated = [files[0]] * _is_calibrated(info)
     total = {name: value.clone() for name, value in first.state_dict().items()}
     for file in files[1:]:
         network, other = load_network(file)
         if other.model != info.model or other.classes.names != info.classes.names:
             raise ConfigError(f"{file}: another network or other classes than {files[0]}")
+        calibrated += [file] * _is_calibrated(other)
         for name, value in network.state_dict().items():
             total[name] += value
     mean = {
@@ -42,3 +49,8 @@ def average_weights(files: Sequence[str], out: Path) -> None:
     first.load_state_dict(mean)
     with torch.no_grad():
         save_network(out, first, info.classes, {"average_of": [Path(file).name for file in files]})
+    return calibrated
+
+
+def _is_calibrated(info: WeightsInfo) -> bool:
+    return any(value != 1.0 for value in info.temperature.values())

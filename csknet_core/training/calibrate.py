@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
 from csknet_core.errors import ConfigError, DataError
+from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.inference import DeployedNetwork
@@ -38,6 +40,11 @@ class Fit:
     temperature: float
     before: float
     after: float
+
+    @property
+    def at_end(self) -> bool:
+        """Whether a temperature beyond those tried might fit better."""
+        return self.temperature in (TEMPERATURES[0], TEMPERATURES[-1])
 
 
 def shift_classes(network: CSKNet, classes: ClassTable, shifts: Mapping[str, float]) -> None:
@@ -68,6 +75,16 @@ def shift_classes(network: CSKNet, classes: ClassTable, shifts: Mapping[str, flo
                 head.bias[index] += shift
 
 
+def sum_shifts(card: Mapping[str, Any], shifts: Mapping[str, float]) -> dict[str, float]:
+    """Return the shifts of all calibrations of weights, by class: those in their card, and more."""
+    total = dict(shifts)
+    before = card.get("shifts")
+    for name, shift in before.items() if isinstance(before, dict) else ():
+        if isinstance(shift, (int, float)):
+            total[name] = total.get(name, 0.0) + shift
+    return total
+
+
 @torch.inference_mode()
 def fit_temperatures(
     network: CSKNet,
@@ -87,8 +104,10 @@ def fit_temperatures(
         progress: called with the number of pairs done.
 
     Raises:
+        ConfigError: the network cannot take images of that size.
         DataError: the pairs have no labels.
     """
+    check_size(size)
     if not pairs.labelled or not len(pairs):
         raise DataError(f"{pairs.root}: no labels to calibrate with")
     deployed = {mode: DeployedNetwork(network, mode) for mode in Mode}
@@ -106,7 +125,9 @@ def fit_temperatures(
             logits = body.logits(*(images[modality.value] for modality in mode.modalities))
             losses[mode] += _losses(logits, pair.labels)
         progress(index + 1)
-    return {mode: _best(total / max(1, pixels)) for mode, total in losses.items()}
+    if not pixels:
+        raise DataError(f"{pairs.root}: no pixel of its {len(pairs)} label maps has a class")
+    return {mode: _best(total / pixels) for mode, total in losses.items()}
 
 
 def _losses(logits: Tensor, labels: NDArray[np.uint8]) -> NDArray[np.float64]:

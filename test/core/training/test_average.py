@@ -3,15 +3,16 @@ import torch
 
 from csknet_core.classes import MFNET, PST900
 from csknet_core.errors import ConfigError
+from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import load_network, save_network
 from csknet_core.training.average import average_weights
 
 
-def write(path, seed, classes=MFNET):
+def write(path, seed, classes=MFNET, temperature=None):
     torch.manual_seed(seed)
     network = CSKNet(ModelConfig(num_classes=len(classes), decoder_width=8))
-    save_network(path, network, classes, {})
+    save_network(path, network, classes, {}, temperature)
     return str(path)
 
 
@@ -24,6 +25,15 @@ def test_the_average_is_the_mean_of_every_tensor(tmp_path):
         if value.is_floating_point():
             mean = (states[0][name] + states[1][name] + states[2][name]) / 3
             assert torch.allclose(value, mean, atol=1e-3), name
+
+
+def test_the_average_has_no_temperatures_and_it_is_told_whose_are_lost(tmp_path):
+    one = write(tmp_path / "one.safetensors", 1)
+    other = write(tmp_path / "other.safetensors", 2, temperature={Mode.FUSED: 1.5})
+    out = tmp_path / "mean.safetensors"
+    assert average_weights([one, one], out) == []
+    assert average_weights([one, other], out) == [other]
+    assert set(load_network(str(out))[1].temperature.values()) == {1.0}
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path):

@@ -10,7 +10,13 @@ from csknet_core.errors import ConfigError, DataError
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.inference import DeployedNetwork
-from csknet_core.training.calibrate import TEMPERATURES, fit_temperatures, shift_classes
+from csknet_core.training.calibrate import (
+    TEMPERATURES,
+    Fit,
+    fit_temperatures,
+    shift_classes,
+    sum_shifts,
+)
 
 SIZE = (64, 96)
 PERSON = MFNET.id_of("person")
@@ -111,3 +117,28 @@ def test_the_fit_is_never_worse_than_no_temperature(network):
 def test_pairs_without_labels_are_refused(network):
     with pytest.raises(DataError, match="no labels"):
         fit_temperatures(network, Pairs([], labelled=False), SIZE)
+
+
+def test_label_maps_without_any_class_are_refused(network):
+    """All temperatures would fit them alike."""
+    bare = np.full(SIZE, 255, np.uint8)
+    with pytest.raises(DataError, match="memory: no pixel of its 2 label maps"):
+        fit_temperatures(network, Pairs([random_pair(1, bare), random_pair(2, bare)]), SIZE)
+
+
+def test_a_size_the_network_cannot_take_is_refused(network):
+    with pytest.raises(ConfigError, match=r"100x100.*multiples of 32"):
+        fit_temperatures(network, Pairs([random_pair(1, np.zeros(SIZE, np.uint8))]), (100, 100))
+
+
+def test_a_fit_at_an_end_of_the_range_says_so():
+    assert Fit(TEMPERATURES[0], 1.0, 0.9).at_end
+    assert Fit(TEMPERATURES[-1], 1.0, 0.9).at_end
+    assert not Fit(1.0, 1.0, 1.0).at_end
+
+
+def test_shifts_of_several_calibrations_add_up():
+    assert sum_shifts({}, {"car": 0.5}) == {"car": 0.5}
+    card = {"shifts": {"person": -1.2, "car": 0.5}}
+    assert sum_shifts(card, {"car": 0.25, "bike": 1.0}) == {"person": -1.2, "car": 0.75, "bike": 1}
+    assert sum_shifts({"shifts": "many"}, {"car": 0.5}) == {"car": 0.5}
