@@ -1,10 +1,11 @@
 """Ablation: every component of the method added in turn, on one budget, over several seeds.
 
 python -m benchmarks.ablation --out runs/ablation                          # rendered pairs
-python -m benchmarks.ablation --out runs/ablation_real --data FOLDER --steps 0 6 --seeds 3
+python -m benchmarks.ablation --out runs/ablation_real --data FOLDER --steps 0 7 --seeds 3
 
 Each run is `csknet train` and `csknet eval` in a process of its own. Run the command again after
-an interruption: finished runs are kept, the others go on from their checkpoints.
+an interruption: finished runs are kept, the others go on from their checkpoints. A folder whose
+runs were made with other settings is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.ablation.rendered import SIZE, write_rendered
 from benchmarks.ablation.summary import print_summary, write_summary
+from benchmarks.settings import keep, merge
 
 _STILLS = 400
 console = Console()
@@ -98,7 +100,7 @@ class Ablation:
             recipe["modality"] = "optical"
             return recipe
         for step in self.steps[1 : run.step + 1]:
-            _merge(recipe, step["set"])
+            merge(recipe, step["set"])
         if "distillation" in recipe:
             teacher = Run(None, run.seed).name
             recipe["distillation"]["teacher"] = str(
@@ -111,17 +113,17 @@ class Ablation:
 
     def _run(self, run: Run) -> None:
         folder = self.out / run.name
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "scores.json").is_file():
+        recipe, scores = folder / "recipe.yaml", folder / "scores.json"
+        size, device = [str(side) for side in self.size], self.options.device
+        keep(recipe, self.recipe(run))
+        keep(folder / "scoring.yaml", {"size": size, "device": device})
+        if scores.is_file():
             return
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(yaml.safe_dump(self.recipe(run), sort_keys=False), encoding="utf-8")
         self._csknet(folder, "train", str(recipe), "--out", str(folder))
         weights = folder / f"{run.name}.safetensors"
         self._csknet(
-            folder, "eval", "--weights", str(weights), "--data", str(self.data), "--size",
-            *map(str, self.size), "--device", self.options.device, "--json",
-            str(folder / "scores.json"),
+            folder, "eval", "--weights", str(weights), "--data", str(self.data), "--size", *size,
+            "--device", device, "--json", str(scores),
         )  # fmt: skip
 
     def _csknet(self, folder: Path, *arguments: str) -> None:
@@ -135,14 +137,6 @@ class Ablation:
             )
         if code:
             raise SystemExit(f"{folder / 'log.txt'}: csknet {arguments[0]} ended with {code}")
-
-
-def _merge(target: dict[str, Any], update: dict[str, Any]) -> None:
-    for key, value in update.items():
-        if isinstance(value, dict):
-            _merge(target.setdefault(key, {}), value)
-        else:
-            target[key] = value
 
 
 def main() -> None:
