@@ -129,6 +129,25 @@ def test_probabilities_do_not_depend_on_which_side_an_image_is_seen_from(weights
     assert other[..., ::-1] == pytest.approx(one, abs=2e-3)
 
 
+def test_networks_see_images_as_they_are_resized_in_training():
+    """Columns of single pixels average out; sampling between neighbours would keep them."""
+    seen = []
+
+    class Network:
+        def predict(self, mode, optical, thermal):
+            seen.append((optical, thermal))
+            return torch.zeros(1, 2, 16, 24)
+
+    columns = np.zeros((256, 384), np.uint8)
+    columns[:, ::4] = 240
+    average_probabilities([Network()], np.stack([columns] * 3, -1), columns, (64, 96))
+    optical, thermal = seen[0]
+    assert optical.shape == (1, 3, 64, 96)
+    assert thermal.shape == (1, 1, 64, 96)
+    assert optical == pytest.approx(60 / 255, abs=0.01)
+    assert float(thermal.std()) < 0.01
+
+
 def test_a_folder_of_pairs_comes_out_labelled_and_ready_for_training(tmp_path, weights):
     source = tmp_path / "pairs"
     for kind, shape in (("rgb", (48, 64, 3)), ("thermal", (48, 64))):
