@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from csknet_core.data.transforms import AugmentSettings
 from csknet_core.errors import ConfigError
+from csknet_core.input_size import check_size
 from csknet_core.losses.contrast import ContrastSettings
 from csknet_core.losses.distillation import DistillationSettings
 from csknet_core.training.schedule import SCHEDULES
@@ -32,7 +34,10 @@ class DataRecipe:
         unlabelled_share: share of samples that are unlabelled.
         classes: class table, a built-in name or a YAML file.
         workers: processes that prepare samples.
-        augment: see `AugmentSettings`.
+        augment: see `AugmentSettings`; sides of the crop are multiples of 32.
+
+    Raises:
+        ConfigError: a value outside its range.
     """
 
     folders: tuple[str, ...] = ()
@@ -45,6 +50,12 @@ class DataRecipe:
     workers: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
+    def __post_init__(self) -> None:
+        _check_range(self, 0, math.inf, "limit", "workers")
+        _check_range(self, 0, 1, "rendered", "unlabelled_share")
+        _check_range(self.augment, 0, math.inf, "misregister_pixels")
+        check_size(self.augment.crop, "crop")
+
 
 @dataclass(frozen=True)
 class ValidationRecipe:
@@ -55,12 +66,19 @@ class ValidationRecipe:
         split: its split.
         every: steps between scores.
         size: height and width of the network's input.
+
+    Raises:
+        ConfigError: a value outside its range.
     """
 
     folder: str = ""
     split: str = "val"
     every: int = 200
     size: tuple[int, int] = (480, 640)
+
+    def __post_init__(self) -> None:
+        _check_range(self, 1, math.inf, "every")
+        check_size(self.size)
 
 
 @dataclass(frozen=True)
@@ -70,10 +88,17 @@ class SelfTrainingSettings:
     Attributes:
         threshold: least probability of an answer that is taken as a label; 0 turns it off.
         start: step from which the averaged network is good enough.
+
+    Raises:
+        ConfigError: a value outside its range.
     """
 
     threshold: float = 0.0
     start: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range(self, 0, 1, "threshold")
+        _check_range(self, 0, math.inf, "start")
 
 
 @dataclass(frozen=True)
@@ -112,7 +137,7 @@ class Recipe:
         checkpoint_every: steps between checkpoints.
 
     Raises:
-        ConfigError: a name that is unknown.
+        ConfigError: a name that is unknown, or a value outside its range.
     """
 
     name: str
@@ -157,6 +182,12 @@ class Recipe:
                 )
         if not 0 < self.hard_share <= 1:
             raise ConfigError(f"hard_share {self.hard_share} is not in 0..1 (0 excluded)")
+        _check_range(self, 1, math.inf, "steps", "batch", "checkpoint_every")
+        _check_range(
+            self, 0, math.inf, "lr", "encoder_lr_scale", "weight_decay", "warmup", "clip",
+            "branch_weight", "seed",
+        )  # fmt: skip
+        _check_range(self, 0, 1, "ema", "modality_dropout")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data."""
@@ -189,20 +220,40 @@ def _build(kind: type[SettingsT], data: Any, where: str) -> SettingsT:
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in data.items()}
     try:
         return kind(**values)
-    except TypeError as error:
+    except (TypeError, ConfigError) as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_range(settings: Any, low: float, high: float, *names: str) -> None:
+    """Check that settings are finite and from `low` to `high`."""
+    for name in names:
+        value = getattr(settings, name)
+        if not (low <= value <= high and value < math.inf):
+            wanted = f"in {low}..{high}" if math.isfinite(high) else f"{low} or more"
+            raise ConfigError(f"{name} {value} is not {wanted}")
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, where)
-    if getattr(hint, "__origin__", None) is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: expected a list, got {value!r}")
-        return tuple(value)
-    kind = dict if getattr(hint, "__origin__", None) is dict else hint
+    if get_origin(hint) is tuple:
+        return _convert_list(get_args(hint), value, where)
+    kind = get_origin(hint) or hint
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if type(value) is not kind:
         raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}")
     return value
+
+
+def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: expected a list, got {value!r}")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise ConfigError(f"{where}: expected {len(kinds)} values, got {value!r}")
+    return tuple(_convert(kind, entry, where) for kind, entry in zip(kinds, value, strict=True))
