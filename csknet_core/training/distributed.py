@@ -1,7 +1,9 @@
 """One run on several processes (torchrun): PyTorch's DDP, and batch norm over all of them.
 
 Launched as `torchrun --nproc_per_node N -m csknet_core.cli train ...`; every process takes an
-equal part of each batch, and the run is the same as that of one process.
+equal part of each batch, and the run is the same as that of one process. Two settings make it
+another one: with `hard_share` below 1 every process picks the hardest pixels of its own part, and
+contrast draws its anchors from it.
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ class RunLog:
         """Log scores by name, in 0..1."""
         self._write(SCORES, step, scores)
 
+    def scored_steps(self) -> list[int]:
+        """Return the steps that have scores."""
+        return [int(step) for step in read_table(self.folder / SCORES).get("step", [])]
+
     def best_step(self) -> int | None:
         """Return the step of the highest mean of the scores, the latest of equals."""
         columns = read_table(self.folder / SCORES)
@@ -85,22 +89,30 @@ class RunLog:
 
 
 def read_table(path: Path) -> dict[str, list[float]]:
-    """Read one of the log's tables as columns; without a file there are none."""
+    """Read one of the log's tables as columns; without a file, or in an empty one, are none."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file))
+        lines = list(csv.reader(file))
+    if not lines:
+        return {}
+    header, *rows = lines
     return {name: [float(row[i]) for row in rows] for i, name in enumerate(header)}
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
     if not path.is_file():
         return
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
-    # A killed run may have left half a line.
-    width = header.count(",")
-    kept = [row for row in rows if row.count(",") == width and int(row.split(",")[0]) <= step]
-    path.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A killed run may have left half a line, or an empty file.
+    header, *rows = [line for line in lines if line.endswith("\n")] or [""]
+    if not header:
+        path.unlink()
+        return
+    kept = [row for row in rows if int(row.split(",")[0]) <= step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join([header, *kept]), encoding="utf-8")
+    partial.replace(path)
 
 
 def _open_events(folder: Path, step: int) -> Any:

@@ -6,6 +6,7 @@ import copy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import (
@@ -20,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
-from csknet_core.classes import ClassTable
+from csknet_core.classes import MFNET, ClassTable
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TensorSample, TrainingMixture
-from csknet_core.errors import ConfigError
+from csknet_core.errors import ConfigError, WeightsError
 from csknet_core.losses.objective import SupervisedObjective, class_weights
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import load_imagenet_encoder, load_network, save_network
@@ -44,10 +45,11 @@ from csknet_core.training.distributed import (
 from csknet_core.training.graph import TrainingGraph
 from csknet_core.training.log import RunLog
 from csknet_core.training.precision import has_fast_bfloat16
-from csknet_core.training.recipe import Recipe
+from csknet_core.training.recipe import DataRecipe, Recipe
 from csknet_core.training.schedule import rate_at
 from csknet_core.training.teacher import Teacher, pseudo_labels
-from csknet_core.training.validation import validate
+from csknet_core.training.validation import open_validation, validate
+from csknet_core.weights.files import WeightsInfo, read_info
 
 _WEIGHT_SAMPLES = 96
 
@@ -60,7 +62,8 @@ class Trainer:
     first writes.
 
     Raises:
-        ConfigError: the folder holds the state of another recipe.
+        ConfigError: the folder holds the state of another recipe, rendered samples are of other
+            classes than the recipe's, or its `init` is of another network.
         DataError: training or validation data cannot be used.
         WeightsError: the weights to start from, or the teacher's, cannot be used.
     """
@@ -100,6 +103,7 @@ class Trainer:
             return self.weights_path
         recipe = self.recipe
         log = RunLog(self.folder, self.step)
+        self._catch_up(log)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -144,32 +148,52 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Write the resumable state and the averaged weights."""
+        """Write the averaged weights and the resumable state."""
+        card = {"recipe": self.recipe.to_dict(), "step": self.step}
+        # Before the state: a run that resumes at the last step writes no weights any more.
+        save_network(self.weights_path, self.average, self.classes, card)
         parts = {
             "graph": self.graph.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
         }
         save_state(self.folder / "state.safetensors", self.step, dict(parts), self.recipe.to_dict())
-        card = {"recipe": self.recipe.to_dict(), "step": self.step}
-        save_network(self.weights_path, self.average, self.classes, card)
 
     def _keep(self, log: RunLog) -> None:
-        recipe = self.recipe
-        last = self.step == recipe.steps
-        score = bool(recipe.validation.folder) and (last or not self.step % recipe.validation.every)
-        if score or last or self.step % recipe.checkpoint_every == 0:
+        """Save and score what is due at this step."""
+        last = self.step == self.recipe.steps
+        if self._scores_here() or last or self.step % self.recipe.checkpoint_every == 0:
             self.save()
-            if score:
-                log.scores(self.step, validate(self.weights_path, recipe.validation))
-                if log.best_step() == self.step:
-                    shutil.copyfile(self.weights_path, self.best_path)
-            log.draw()
+            self._score(log)
+
+    def _catch_up(self, log: RunLog) -> None:
+        """Do what a killed run left undone at the step it is resumed from."""
+        if self.step:
+            if _step_of(self.weights_path) != self.step:
+                self.save()
+            self._score(log)
+
+    def _scores_here(self) -> bool:
+        validation = self.recipe.validation
+        last = self.step == self.recipe.steps
+        return bool(validation.folder) and (last or self.step % validation.every == 0)
+
+    def _score(self, log: RunLog) -> None:
+        """Score the saved weights where that is due and not done yet, and keep the best."""
+        if self._scores_here():
+            if self.step not in log.scored_steps():
+                log.scores(self.step, validate(self.weights_path, self.recipe.validation))
+            if log.best_step() == self.step and _step_of(self.best_path) != self.step:
+                partial = self.best_path.with_suffix(".partial")
+                shutil.copyfile(self.weights_path, partial)
+                partial.replace(self.best_path)
+        log.draw()
 
     def _build_network(self) -> CSKNet:
         recipe = self.recipe
         if recipe.init:
-            network, _ = load_network(recipe.init)
+            network, info = load_network(recipe.init)
+            check_start(info, recipe.model, self.classes)
             return network.train()
         settings = {**recipe.model, "num_classes": len(self.classes)}
         network = CSKNet(ModelConfig.from_dict(settings))
@@ -179,10 +203,13 @@ class Trainer:
 
     def _build_samples(self) -> TrainingMixture:
         data = self.recipe.data
+        check_rendered(data, self.classes)
         folders = [open_pairs(folder, data.split, self.classes) for folder in data.folders]
         unlabelled = [open_pairs(folder, "", self.classes) for folder in data.unlabelled]
+        validation = self.recipe.validation
+        scored = [open_validation(validation, self.classes)] if validation.folder else []
         if process_index() == 0:
-            check_pairs(folders + unlabelled)
+            check_pairs(folders + unlabelled + scored)
         length = self.recipe.steps * self.recipe.batch
         return TrainingMixture(
             folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
@@ -277,6 +304,47 @@ class Trainer:
                 average.copy_(values[name])
 
 
+def check_rendered(data: DataRecipe, classes: ClassTable) -> None:
+    """Check that rendered samples, whose ids are MFNet's, are of the table that is trained.
+
+    Raises:
+        ConfigError: there are rendered samples, and the table is another one.
+    """
+    only_unlabelled = bool(data.unlabelled) and data.unlabelled_share >= 1
+    rendered = (data.rendered > 0 or not data.folders) and not only_unlabelled
+    if rendered and classes.names != MFNET.names:
+        raise ConfigError(
+            f"rendered samples have the classes of table '{MFNET.name}', not of '{classes.name}'; "
+            "set 'rendered: 0.0' in 'data' and name folders of labelled pairs"
+        )
+
+
+def check_start(info: WeightsInfo, model: dict[str, Any], classes: ClassTable) -> None:
+    """Check that the weights to start from are of the network that a recipe describes.
+
+    Args:
+        info: of the weights.
+        model: settings that the recipe has.
+        classes: the recipe's table.
+
+    Raises:
+        ConfigError: the classes or a setting differ.
+    """
+    if info.classes.names != classes.names:
+        raise ConfigError(
+            f"init {info.path}: its classes ({', '.join(info.classes.names)}) are not those of "
+            f"table '{classes.name}'; start from weights of this table"
+        )
+    wanted = ModelConfig.from_dict({**info.model, **model, "num_classes": len(classes)}).to_dict()
+    own = ModelConfig.from_dict(info.model).to_dict()
+    for name in model:
+        if wanted[name] != own[name]:
+            raise ConfigError(
+                f"init {info.path}: its {name} is {own[name]!r}, the recipe's is {wanted[name]!r}; "
+                "leave 'model' out, or start without 'init'"
+            )
+
+
 def check_pairs(folders: list[PairDataset]) -> None:
     """Look at every file, so that a bad one ends a run before it starts and not within.
 
@@ -287,6 +355,15 @@ def check_pairs(folders: list[PairDataset]) -> None:
         for folder in folders:
             task = progress.add_task(f"checking {folder.root}", total=len(folder))
             folder.check(lambda done, task=task: progress.update(task, completed=done))  # type: ignore[misc]
+
+
+def _step_of(weights: Path) -> int | None:
+    """Return the step a run wrote weights at; None without readable weights."""
+    try:
+        step = read_info(weights).card.get("step")
+    except WeightsError:
+        return None
+    return step if isinstance(step, int) else None
 
 
 def _plain(value: object) -> object:

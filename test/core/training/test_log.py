@@ -1,3 +1,5 @@
+import pytest
+
 from csknet_core.training.log import RunLog, read_table
 
 
@@ -33,3 +35,17 @@ def test_a_run_without_scores_draws_its_loss(tmp_path):
     log.terms(1, {"total": 1.0})
     log.draw()
     assert (tmp_path / "curves.png").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "st", "step,to"])
+def test_a_table_that_a_kill_left_without_its_header_is_begun_again(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    assert read_table(tmp_path / "metrics.csv").get("total", []) == []
+    log = RunLog(tmp_path, 3)
+    log.terms(4, {"total": 0.25})
+    assert read_table(tmp_path / "metrics.csv") == {"step": [4], "total": [0.25]}
+
+
+def test_a_number_that_a_kill_cut_short_is_dropped(tmp_path):
+    (tmp_path / "validation.csv").write_text("step,fused\n2,0.25\n4,0.3")
+    assert RunLog(tmp_path, 4).scored_steps() == [2]

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from csknet_core.classes import MFNET, PST900, ClassTable
 from csknet_core.data.mixture import TrainingMixture
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings
 from csknet_core.errors import ConfigError, DataError, WeightsError
 from csknet_core.losses.contrast import ContrastSettings
 from csknet_core.losses.distillation import DistillationSettings
-from csknet_core.model.zoo import load_network
+from csknet_core.model.csknet import CSKNet, ModelConfig
+from csknet_core.model.zoo import load_network, save_network
 from csknet_core.training.log import read_table
 from csknet_core.training.recipe import (
     DataRecipe,
@@ -20,7 +22,7 @@ from csknet_core.training.recipe import (
     ValidationRecipe,
     load_recipe,
 )
-from csknet_core.training.trainer import Trainer
+from csknet_core.training.trainer import Trainer, check_rendered
 
 SMALL = Recipe(
     name="tiny",
@@ -103,13 +105,32 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: [", "cannot be read"), ("name: a\nmodality: radar", "modality 'radar'"),
      ("name: a\noptimizer: lion", "adamw, sgd"), ("name: a\nhard_share: 0.0", "hard_share"),
      ("name: a\ncontrast: {stage: 7}", "contrast stage 7"),
-     ("name: a\ndistillation: {shared_stages: [0]}", "stages")],
+     ("name: a\ndistillation: {shared_stages: [0]}", "stages"),
+     ("name: a\ndata: {folders: [3]}", "expected str, got 3"),
+     ("name: a\ndata: {augment: {crop: [64]}}", "expected 2 values"),
+     ("name: a\ndata: {augment: {crop: [64, x]}}", "expected int, got 'x'"),
+     ("name: a\ndata: {augment: {crop: [250, 320]}}", "crop 250x320.*multiples of 32"),
+     ("name: a\nvalidation: {size: [250, 320]}", "size 250x320.*multiples of 32"),
+     ("name: a\nvalidation: {every: 0}", "every 0 is not 1 or more"),
+     ("name: a\ncheckpoint_every: 0", "checkpoint_every 0 is not 1 or more"),
+     ("name: a\nbatch: 0", "batch 0"), ("name: a\nlr: -0.1", "lr -0.1 is not 0 or more"),
+     ("name: a\nlr: .nan", "lr nan"), ("name: a\nclip: .inf", "clip inf"),
+     ("name: a\nlr: 1" + "0" * 400, "too large"), ("name: a\nseed: -1", "seed -1"),
+     ("name: a\ndata: {rendered: 2}", "rendered 2.0 is not in 0..1"),
+     ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1")],
 )  # fmt: skip
 def test_malformed_recipes_say_what_is_wrong(tmp_path, text, words):
     file = tmp_path / "recipe.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=rf"recipe\.yaml: .*{words}"):
         load_recipe(file)
+
+
+def test_every_recipe_of_the_repository_is_read(repository):
+    recipes = sorted((repository / "config/recipes").glob("*.yaml"))
+    assert len(recipes) > 5
+    for recipe in recipes:
+        load_recipe(recipe)
 
 
 @pytest.fixture
@@ -218,3 +239,116 @@ def test_a_bad_file_ends_a_run_before_it_starts(tmp_path, pairs):
     data = dataclasses.replace(SMALL.data, folders=(str(pairs / "pairs"),))
     with pytest.raises(DataError, match=r"1\.png: class id 77"):
         Trainer(dataclasses.replace(SMALL, data=data), tmp_path / "run")
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_run_killed_while_it_is_scored_is_scored_when_it_goes_on(
+    tmp_path, pairs, monkeypatch, step
+):
+    validation = ValidationRecipe(str(pairs / "pairs"), "val", every=2, size=(96, 128))
+    recipe = dataclasses.replace(SMALL, validation=validation)
+
+    def score(weights, _):
+        return {"fused": 0.1 * load_network(str(weights))[1].card["step"]}
+
+    def score_until_killed(weights, _):
+        scores = score(weights, _)
+        return killed() if scores["fused"] == 0.1 * step else scores
+
+    monkeypatch.setattr("csknet_core.training.trainer.validate", score_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(recipe, tmp_path / "run").run()
+    monkeypatch.setattr("csknet_core.training.trainer.validate", score)
+    resumed = Trainer(recipe, tmp_path / "run")
+    assert resumed.step == step
+    resumed.run()
+    table = read_table(tmp_path / "run" / "validation.csv")
+    assert table == {"step": [2, 4], "fused": [0.2, 0.4]}
+    assert load_network(str(resumed.best_path))[1].card["step"] == 4
+
+
+def test_a_run_killed_before_it_copied_its_best_weights_copies_them(tmp_path, pairs, monkeypatch):
+    validation = ValidationRecipe(str(pairs / "pairs"), "val", every=4, size=(96, 128))
+    recipe = dataclasses.replace(SMALL, validation=validation)
+    scored = []
+    monkeypatch.setattr(
+        "csknet_core.training.trainer.validate", lambda *_: scored.append(1) or {"fused": 0.5}
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("csknet_core.training.trainer.shutil.copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(recipe, tmp_path / "run").run()
+    resumed = Trainer(recipe, tmp_path / "run")
+    resumed.run()
+    assert load_network(str(resumed.best_path))[1].card["step"] == 4
+    assert len(scored) == 1
+
+
+def test_a_run_killed_while_it_writes_its_last_weights_writes_them_when_it_goes_on(
+    tmp_path, monkeypatch
+):
+    def save_until_killed(path, network, classes, card):
+        return killed() if card["step"] == 4 else save_network(path, network, classes, card)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("csknet_core.training.trainer.save_network", save_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(SMALL, tmp_path).run()
+    assert load_network(str(Trainer(SMALL, tmp_path).run()))[1].card["step"] == 4
+
+
+def test_last_weights_that_are_gone_are_written_again(tmp_path):
+    path = Trainer(SMALL, tmp_path).run()
+    path.unlink()
+    assert load_network(str(Trainer(SMALL, tmp_path).run()))[1].card["step"] == 4
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_rendered_samples_are_not_taken_for_those_of_another_table(tmp_path, share):
+    """Without folders all samples are rendered, whatever their share."""
+    data = dataclasses.replace(SMALL.data, classes="pst900", rendered=share)
+    with pytest.raises(ConfigError, match=r"rendered samples .* 'mfnet', not of 'pst900'"):
+        Trainer(dataclasses.replace(SMALL, data=data), tmp_path)
+
+
+def test_another_table_is_trained_without_rendered_samples():
+    data = dataclasses.replace(SMALL.data, classes="pst900", rendered=0.0, folders=("pairs",))
+    check_rendered(data, PST900)
+    with pytest.raises(ConfigError, match="rendered"):
+        check_rendered(dataclasses.replace(data, rendered=0.1), PST900)
+    alone = dataclasses.replace(data, folders=(), unlabelled=("bare",), unlabelled_share=1.0)
+    check_rendered(alone, PST900)
+
+
+def test_a_run_starts_from_weights_of_its_own_classes_and_network_alone(tmp_path):
+    start = tmp_path / "start.safetensors"
+    small = CSKNet(ModelConfig(len(MFNET), decoder_width=8))
+    save_network(start, small, MFNET, {})
+    recipe = dataclasses.replace(SMALL, init=str(start))
+    trainer = Trainer(recipe, tmp_path / "run")
+    assert torch.equal(
+        trainer.average.fused_head[1].weight, small.fused_head[1].weight.half().float()
+    )
+    for settings, words in (
+        ({"decoder_width": 16}, "decoder_width is 8, the recipe's is 16"),
+        ({"exchange": ["none"] * 5}, "exchange"),
+        ({"deep": 1}, "deep"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Trainer(dataclasses.replace(recipe, model=settings), tmp_path / "run")
+    other = ClassTable("other", MFNET.classes[::-1])
+    save_network(start, small, other, {})
+    with pytest.raises(ConfigError, match=r"start\.safetensors: its classes"):
+        Trainer(recipe, tmp_path / "run")
+
+
+def test_a_validation_folder_that_cannot_be_used_ends_a_run_before_it_starts(tmp_path, pairs):
+    for folder, split, words in (("gone", "val", "gone"), ("pairs", "test", r"test\.txt"),
+                                 ("bare", "", "no labels")):  # fmt: skip
+        validation = ValidationRecipe(str(pairs / folder), split, size=(96, 128))
+        with pytest.raises(DataError, match=words):
+            Trainer(dataclasses.replace(SMALL, validation=validation), tmp_path / "run")
