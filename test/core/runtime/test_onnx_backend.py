@@ -12,7 +12,7 @@ from csknet_core.runtime.backends.onnx_backend import OnnxEngine
 from csknet_core.runtime.memory import release_memory
 from csknet_core.weights.files import find_weights
 
-onnx_backend._SHRINK_EVERY = int(sys.argv[1])
+onnx_backend._SHRINK_AT = int(sys.argv[1])
 SIZE = 480, 640
 rng = np.random.default_rng(0)
 optical = rng.integers(0, 255, (*SIZE, 3), np.uint8)
@@ -43,8 +43,8 @@ print(resident_mb() - before)
 """
 
 
-def growth_mb(shrink_every):
-    command = [sys.executable, "-c", BESIDE_EACH_OTHER, str(shrink_every)]
+def growth_mb(shrink_at):
+    command = [sys.executable, "-c", BESIDE_EACH_OTHER, str(shrink_at)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)
@@ -54,4 +54,4 @@ def growth_mb(shrink_every):
 @pytest.mark.usefixtures("default_weights")
 def test_what_engines_beside_each_other_took_is_returned():
     """As when one is stuck and the watchdog opens another."""
-    assert growth_mb(shrink_every=4) < 80  # 115 MB if it is kept
+    assert growth_mb(shrink_at=6) < 80  # 115 MB if it is kept
