@@ -226,10 +226,10 @@ def test_depth_images_kept_are_bounded_and_let_go_of_when_inactive():
         for index in range(10):
             rig.send_depth(index)
         assert [image.stamp_ns for image in rig.kept] == [graph.stamp(i) for i in range(6, 10)]
-        graph.node.trigger_deactivate()
+        graph.change("deactivate")
         assert graph.node._navigation._depth is None
         assert not [s for s in graph.node.subscriptions if s.topic_name == "/depth/image"]
-        graph.node.trigger_activate()
+        graph.change("activate")
         graph.wait_for_cameras()
         assert not rig.kept
 

@@ -223,8 +223,8 @@ def test_cleanup_stops_listening_to_transforms():
     with Graph(**PARAMETERS) as graph:
         listening = [s for s in graph.node.subscriptions if s.topic_name in ("/tf", "/tf_static")]
         assert len(listening) == 2
-        graph.node.trigger_deactivate()
-        graph.node.trigger_cleanup()
+        graph.change("deactivate")
+        graph.change("cleanup")
         assert not [s for s in graph.node.subscriptions if s in listening]
 
 
@@ -232,14 +232,14 @@ def test_cleanup_stops_listening_to_transforms():
 def test_a_name_that_is_no_class_leaves_no_listener_behind():
     parameters = {**PARAMETERS, "navigation.obstacle_classes": "unicorn"}
     with Graph(activate=False, **parameters) as graph:
-        assert graph.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert graph.change("configure") == TransitionCallbackReturn.FAILURE
         assert not [s for s in graph.node.subscriptions if s.topic_name == "/tf"]
 
 
 def test_without_tf2_configure_fails_and_names_parameter_and_cure(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)  # as if it were not installed
     with Graph(activate=False, **PARAMETERS) as graph:
-        assert graph.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert graph.change("configure") == TransitionCallbackReturn.FAILURE
         assert graph.node._segmenter is None
     log = capfd.readouterr().err
     assert "parameter navigation.mount is tf, and tf2_ros cannot be imported" in log

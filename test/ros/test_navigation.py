@@ -143,7 +143,7 @@ def test_a_fallback_lowers_confidence_as_asked():
 def test_an_unknown_class_name_fails_configure_and_leaves_nothing_behind():
     parameters = {**PARAMETERS, "navigation.obstacle_classes": "person, unicorn"}
     with Graph(activate=False, **parameters) as graph:
-        assert graph.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert graph.change("configure") == TransitionCallbackReturn.FAILURE
         assert graph.node._segmenter is None
         assert graph.node._outputs is None
         assert graph.engine.closed

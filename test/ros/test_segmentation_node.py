@@ -299,10 +299,11 @@ def test_a_node_that_has_lost_its_engine_opens_one_when_it_is_activated_again(ca
         engine.stick = True
         assert graph.send(0).reason == DropReason.ENGINE_STUCK.value
         assert tried.wait(20)
-        assert graph.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert graph.change("deactivate") == TransitionCallbackReturn.SUCCESS
         assert graph.node._segmenter is None
+        graph.wait_until_gone(outputs=False)
         graph.node._open_segmenter = working
-        assert graph.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert graph.change("activate") == TransitionCallbackReturn.SUCCESS
         graph.wait_for_cameras()
         assert graph.send(1).answered
         engine.letting_go.set()
@@ -327,13 +328,14 @@ def test_what_a_transition_raises_is_logged_and_the_node_can_be_configured_again
 
     steps = ["configure", "activate", "deactivate", "cleanup"]
     with Graph(activate=False) as graph, monkeypatch.context() as patch:
-        node = graph.node
         for step in steps[: steps.index(transition)]:
-            assert getattr(node, f"trigger_{step}")() == TransitionCallbackReturn.SUCCESS
+            assert graph.change(step) == TransitionCallbackReturn.SUCCESS
         patch.setattr(*broken, fail)
-        failed = getattr(node, f"trigger_{transition}")()
+        failed = graph.change(transition)
         assert failed == TransitionCallbackReturn.ERROR
-        node.autostart()
+        graph.wait_until_gone()
+        assert graph.change("configure") == TransitionCallbackReturn.SUCCESS
+        assert graph.change("activate") == TransitionCallbackReturn.SUCCESS
         graph.wait_for_cameras()
         assert graph.send(0).answered
     log = capfd.readouterr().err
@@ -396,11 +398,12 @@ def test_the_node_can_be_cycled_and_answers_again():
     with Graph() as graph:
         for cycle in range(3):
             assert graph.send(cycle).answered
-            graph.node.trigger_deactivate()
-            graph.node.trigger_cleanup()
+            graph.change("deactivate")
+            graph.change("cleanup")
             assert graph.engine.closed
-            graph.node.trigger_configure()
-            graph.node.trigger_activate()
+            graph.wait_until_gone()
+            graph.change("configure")
+            graph.change("activate")
             graph.wait_for_cameras()
         assert graph.send(9).answered
 
@@ -409,7 +412,7 @@ def test_frames_waiting_at_deactivation_are_dropped_with_a_status():
     with Graph(**{"sync.max_wait": 5.0}) as graph:
         graph.publish_thermal(0)
         wait_for(lambda: graph.node._sync.health.waiting == 1)
-        graph.node.trigger_deactivate()
+        graph.change("deactivate")
         assert graph.status_at(0).reason == DropReason.INACTIVE.value
 
 

@@ -116,8 +116,9 @@ def test_paused_frames_are_counted_and_not_inferred():
 def test_a_pause_holds_through_deactivation():
     with Graph() as graph:
         enable(graph, False)
-        graph.node.trigger_deactivate()
-        graph.node.trigger_activate()
+        graph.change("deactivate")
+        graph.wait_until_gone(outputs=False)
+        graph.change("activate")
         graph.wait_for_cameras()
         assert graph.send(0).reason == DropReason.PAUSED.value
 

@@ -14,6 +14,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
@@ -28,6 +29,7 @@ from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 _domains = itertools.count(os.getpid() % 90)
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
+OUTPUTS = ("csknet/label_map", "csknet/frame_status", "csknet/confidence")
 _rng = np.random.default_rng(0)
 
 
@@ -136,16 +138,12 @@ class Graph:
         create(CameraInfo, "csknet/camera_info", self.camera_infos.append, qos)
 
     def wait_for_cameras(self) -> None:
+        """Wait until the node and the cameras see each other."""
         wait_for(
             lambda: self.rgb.get_subscription_count() and self.thermal.get_subscription_count()
         )
         # The node's answers must be matched too, or the first ones are lost.
-        wait_for(
-            lambda: all(
-                self.cameras.count_publishers(topic)
-                for topic in ("csknet/label_map", "csknet/frame_status", "csknet/confidence")
-            )
-        )
+        wait_for(lambda: all(self.cameras.count_publishers(topic) for topic in OUTPUTS))
         outputs = self.node._outputs
         wait_for(
             lambda: all(
@@ -153,6 +151,27 @@ class Graph:
                 for publisher in (outputs._label_map, outputs._status, outputs._confidence)
             )
         )
+
+    def change(self, transition: str) -> TransitionCallbackReturn:
+        """Run a lifecycle transition where its service would, in the executor's thread.
+
+        In another thread it would destroy what the executor is waiting for.
+        """
+        task = self.executor.create_task(getattr(self.node, f"trigger_{transition}"))
+        wait_for(task.done)
+        return task.result()
+
+    def wait_until_gone(self, outputs: bool = True) -> None:
+        """Wait until the cameras see no active node, or `wait_for_cameras` takes the old for a new.
+
+        Args:
+            outputs: whether the node has closed its outputs, too.
+        """
+        wait_for(
+            lambda: not (self.rgb.get_subscription_count() or self.thermal.get_subscription_count())
+        )
+        if outputs:
+            wait_for(lambda: not any(self.cameras.count_publishers(topic) for topic in OUTPUTS))
 
     def cost_grids(self, info: CameraInfo) -> list[OccupancyGrid]:
         """Give the node the intrinsics; return the list that its cost grids will be in."""
