@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +17,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from csknet_core.errors import ConfigError, CsknetError
+
+if TYPE_CHECKING:
+    from csknet_core.data.datasets import PairDataset
+    from csknet_core.runtime.register import Estimate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -35,7 +41,9 @@ def train(
     from csknet_core.training.recipe import load_recipe
     from csknet_core.training.trainer import Trainer
 
-    weights = Trainer(load_recipe(recipe), out).run()
+    loaded = load_recipe(recipe)
+    _prepare_folder(out)
+    weights = Trainer(loaded, out).run()
     if process_index() == 0:
         console.print(f"weights: {weights}")
 
@@ -48,8 +56,15 @@ def average(
     """Average weights, such as those before and after a stage of training."""
     from csknet_core.training.average import average_weights
 
-    average_weights(files, out)
+    _prepare(out)
+    calibrated = average_weights(files, out)
     console.print(f"weights: {out}")
+    if calibrated:
+        console.print(
+            f"temperatures of {', '.join(calibrated)} are left out: calibrate the average "
+            "('csknet calibrate')",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -67,7 +82,7 @@ def calibrate(
     """Make confidences probabilities: fit a temperature for every mode, store it in the weights."""
     from csknet_core.data.layouts import open_pairs
     from csknet_core.model.zoo import load_network, save_network
-    from csknet_core.training.calibrate import fit_temperatures, shift_classes
+    from csknet_core.training.calibrate import fit_temperatures, shift_classes, sum_shifts
 
     _prepare(out)
     network, info = load_network(weights)
@@ -82,8 +97,18 @@ def calibrate(
             f"{mode.value:>12}: temperature {fit.temperature:.3f}, "
             f"log-likelihood {-fit.before:.4f} -> {-fit.after:.4f}"
         )
+        if fit.at_end:
+            console.print(
+                f"warning: {fit.temperature} is the last temperature tried; are these pairs like "
+                "those the network was trained on?",
+                soft_wrap=True,
+            )
     temperatures = {mode: fit.temperature for mode, fit in fits.items()}
-    card = {**info.card, "shifts": shifts, "calibrated_on": f"{data.name}/{split}"}
+    card = {
+        **info.card,
+        "shifts": sum_shifts(info.card, shifts),
+        "calibrated_on": f"{data.name}/{split}",
+    }
     save_network(out, network, info.classes, card, temperatures)
     console.print(f"weights: {out}")
 
@@ -120,6 +145,7 @@ def pseudo_label(
     from csknet_core.weights.files import find_weights
 
     paths = [str(find_weights(name)) for name in weights]
+    _prepare_folder(out)
     classes = load_network(paths[0])[1].classes
     pairs = open_pairs(data, "", classes, layout="plain")
     settings = PseudoSettings(size=size, threshold=threshold, box_share=box_share)
@@ -190,6 +216,8 @@ def calibrate_policy(
     from csknet_core.runtime.backends import open_engine
     from csknet_core.weights.files import find_weights
 
+    _prepare(json_file)
+    _prepare_picture(png)
     engine = open_engine(find_weights(weights), size, device)
     pairs = open_pairs(data, split, engine.classes)
     with Progress(console=console) as progress:
@@ -242,15 +270,12 @@ def register(
     import cv2
 
     from csknet_core.data.layouts import open_pairs
-    from csknet_core.errors import ConfigError
     from csknet_core.runtime.pixel_map import PixelMap
-    from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
+    from csknet_core.runtime.register import draw_check, estimate_from_points
     from csknet_core.runtime.rig import rig_from_calibrations
 
-    if data is None and points is None and calibration is None:
-        raise ConfigError(
-            "nothing to register: give --data, a folder of pairs, or --points, or --calibration"
-        )
+    for target in (out, png):
+        _prepare(target)
     pairs = open_pairs(data, split) if data is not None else None
     picks = range(0, len(pairs), max(1, -(-len(pairs) // most))) if pairs is not None else range(0)
     geometry: PixelMap
@@ -260,23 +285,37 @@ def register(
         rig = rig_from_calibrations(*calibration, extrinsics, depth, ground)
         rig.save(out)
         geometry, known = rig, "from the calibrations"
-    else:
-        if points is not None:
-            estimate = estimate_from_points(points)
-        else:
-            assert pairs is not None
-            with Progress(console=console) as progress:
-                task = progress.add_task("reading pairs", total=len(picks))
-                images = (pairs.images(index) for index in picks)
-                estimate = estimate_from_pairs(images, lambda n: progress.update(task, completed=n))
+    elif points is not None or pairs is not None:
+        estimate = _match(pairs, picks) if points is None else estimate_from_points(points)
         estimate.homography.save(out)
-        geometry = estimate.homography
-        known = f"known to about {estimate.residual:.1f} RGB pixels"
+        geometry, known = estimate.homography, _quality(estimate)
+    else:
+        raise ConfigError(
+            "nothing to register: give --data, a folder of pairs, or --points, or --calibration"
+        )
     console.print(f"{out}: {known}")
     if png is not None and pairs is not None:
         picture = draw_check((pairs.images(index) for index in picks[:3]), geometry)
-        png.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(png), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _match(pairs: PairDataset | None, picks: range) -> Estimate:
+    """Estimate a homography from some of the pairs."""
+    from csknet_core.runtime.register import estimate_from_pairs
+
+    assert pairs is not None
+    with Progress(console=console) as progress:
+        task = progress.add_task("reading pairs", total=len(picks))
+        images = (pairs.images(index) for index in picks)
+        return estimate_from_pairs(images, lambda n: progress.update(task, completed=n))
+
+
+def _quality(estimate: Estimate) -> str:
+    """Say how well a homography is known."""
+    known = f"known to about {estimate.residual:.1f} RGB pixels"
+    if math.isnan(estimate.correlation):
+        return known
+    return f"{known}, edges correlate by {estimate.correlation:.2f}"
 
 
 @app.command()
@@ -298,6 +337,7 @@ def predict(
 
     if optical is None and thermal is None:
         raise ConfigError("nothing to segment: give --optical, --thermal or both")
+    _prepare_folder(out)
     rgb = read_optical(optical) if optical else None
     raw = read_thermal(thermal) if thermal else None
     absence = Reason.OK
@@ -310,7 +350,6 @@ def predict(
         background = raw if raw is not None else rgb
     assert background is not None
     overlay = draw_overlay(background, answer.labels, segmenter.classes)
-    out.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out / "label_map.png"), answer.labels)
     cv2.imwrite(str(out / "confidence.png"), answer.confidence)
     cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
@@ -329,6 +368,7 @@ def export(
     from csknet_core.weights.files import find_weights
 
     path = find_weights(weights)
+    _prepare_folder(out)
     for mode in Mode:
         target = out / f"{path.stem}-{mode.value}-{size[0]}x{size[1]}.onnx"
         disagreement = export_onnx(path, mode, size, target)
@@ -354,8 +394,8 @@ def bench(
     from csknet_core.runtime.bench import ALL_DEVICES, draw_bench, run_bench
     from csknet_core.weights.files import find_weights
 
-    for target in (json_file, png):
-        _prepare(target)
+    _prepare(json_file)
+    _prepare_picture(png)
     path = find_weights(weights)
     with Progress(console=console) as progress:
         task = progress.add_task("measuring", total=rounds)
@@ -433,6 +473,23 @@ def _prepare(target: Path | None) -> None:
         raise ConfigError(f"{target}: its folder cannot be made ({error.strerror})") from error
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise ConfigError(f"{target}: cannot be written; check the rights or choose another place")
+
+
+def _prepare_folder(target: Path) -> None:
+    """Make a folder to write files into, so that a wrong path fails before the work."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be made a folder ({error.strerror})") from error
+    if not os.access(target, os.W_OK):
+        raise ConfigError(f"{target}: cannot be written; check the rights or choose another place")
+
+
+def _prepare_picture(target: Path | None) -> None:
+    """Prepare a file that matplotlib will draw."""
+    _prepare(target)
+    if target is not None and importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(f"{target}: the picture needs a package: pip install matplotlib")
 
 
 def _percent(value: float | None) -> str:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.errors import EngineError
+from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends import open_engine
-from csknet_core.runtime.backends.base import LabelsAndConfidence
+from csknet_core.runtime.backends.base import Engine, LabelsAndConfidence
 from csknet_core.runtime.machine import describe_machine
 
 EAGER = "torch-eager"
@@ -164,21 +166,17 @@ def run_bench(
         progress: called with rounds done and in all.
 
     Raises:
+        ConfigError: the network cannot take images of that size, or a device is unknown.
         EngineError: no backend runs here.
         WeightsError: the weights cannot be used.
     """
+    check_size(size)
     optical, thermal = example_input(size)
-    runs: dict[str, Run] = {}
-    absent: dict[str, str] = {}
-    for device in devices:
-        try:
-            engine = open_engine(weights, size, device, threads)
-        except EngineError as error:
-            absent[device] = str(error)
-            continue
-        runs[device] = lambda mode, engine=engine: engine.run(mode, optical, thermal)  # type: ignore[misc]
-    if not runs:
-        raise EngineError("; ".join(f"{device}: {why}" for device, why in absent.items()))
+    engines, absent = _open_engines(weights, size, devices, threads)
+    runs: dict[str, Run] = {
+        device: partial(engine.run, optical=optical, thermal=thermal)
+        for device, engine in engines.items()
+    }
     if eager:
         runs[EAGER] = _eager(weights, optical, thermal)
     timings = [
@@ -186,14 +184,7 @@ def run_bench(
         for mode in Mode
         for name, agreement in _warm_up(runs, mode).items()
     ]
-    ceiling = 0.0
-    for done in range(rounds):
-        ceiling = max(ceiling, measure_ceiling())
-        for timing in timings:
-            start = time.perf_counter()
-            runs[timing.backend](timing.mode)
-            timing.rounds.append(1e3 * (time.perf_counter() - start))
-        progress(done + 1, rounds)
+    ceiling = _take_turns(runs, timings, rounds, progress)
     about = {
         **describe_machine(),
         "weights": weights.stem,
@@ -207,6 +198,40 @@ def run_bench(
     cuda_ceiling = measure_torch_ceiling() if "torch-cuda" in runs else 0.0
     counts = count_multiply_adds(weights, size)
     return Bench(timings, counts, ceiling, absent, about, costs, cuda_ceiling)
+
+
+def _open_engines(
+    weights: Path, size: tuple[int, int], devices: Sequence[str], threads: int
+) -> tuple[dict[str, Engine], dict[str, str]]:
+    """Return the backends that run here by device, and why the others do not."""
+    engines: dict[str, Engine] = {}
+    absent: dict[str, str] = {}
+    for device in devices:
+        try:
+            engines[device] = open_engine(weights, size, device, threads)
+        except EngineError as error:
+            absent[device] = str(error)
+    if not engines:
+        raise EngineError("; ".join(f"{device}: {why}" for device, why in absent.items()))
+    return engines, absent
+
+
+def _take_turns(
+    runs: dict[str, Run],
+    timings: list[Timing],
+    rounds: int,
+    progress: Callable[[int, int], None],
+) -> float:
+    """Append every round's time to the timings; return the best ceiling of all rounds."""
+    ceiling = 0.0
+    for done in range(rounds):
+        ceiling = max(ceiling, measure_ceiling())
+        for timing in timings:
+            start = time.perf_counter()
+            runs[timing.backend](timing.mode)
+            timing.rounds.append(1e3 * (time.perf_counter() - start))
+        progress(done + 1, rounds)
+    return ceiling
 
 
 def _warm_up(runs: dict[str, Run], mode: Mode) -> dict[str, float | None]:

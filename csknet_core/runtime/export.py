@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from csknet_core.errors import EngineError
+from csknet_core.input_size import check_size
 from csknet_core.modality import Modality, Mode
 from csknet_core.weights.files import file_digest
 
@@ -84,6 +85,7 @@ def export_onnx(weights: Path, mode: Mode, size: tuple[int, int], path: Path) ->
         The share of pixels whose label differs from torch on a test image.
 
     Raises:
+        ConfigError: the network cannot take images of that size.
         EngineError: more pixels than `MAX_DISAGREEMENT` differ.
         WeightsError: the weights cannot be loaded.
     """
@@ -92,6 +94,7 @@ def export_onnx(weights: Path, mode: Mode, size: tuple[int, int], path: Path) ->
     from csknet_core.model.inference import DeployedNetwork
     from csknet_core.model.zoo import load_network
 
+    check_size(size)
     network, info = load_network(str(weights))
     deployed = DeployedNetwork(network, mode, info.temperature[mode])
     images = test_images(mode, size)

@@ -41,6 +41,17 @@ def quantize_onnx(source: Path, target: Path, mode: Mode, size: tuple[int, int])
     Raises:
         EngineError: onnx is not installed, or more labels than `MAX_DISAGREEMENT` differ.
     """
+    _quantize(source, target, mode, size)
+    disagreement = _disagreement(source, target, rendered_feeds(mode, size, _CHECK))
+    if disagreement > MAX_DISAGREEMENT:
+        raise EngineError(
+            f"{target}: {100 * disagreement:.1f} % of labels differ from the float graph; use "
+            "device onnx-cpu"
+        )
+    return disagreement
+
+
+def _quantize(source: Path, target: Path, mode: Mode, size: tuple[int, int]) -> None:
     try:
         import onnx
         from onnxruntime.quantization import (
@@ -77,13 +88,6 @@ def quantize_onnx(source: Path, target: Path, mode: Mode, size: tuple[int, int])
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=[n.name for n in nodes if _KEPT.search(n.name)],
         )
-    disagreement = _disagreement(source, target, rendered_feeds(mode, size, _CHECK))
-    if disagreement > MAX_DISAGREEMENT:
-        raise EngineError(
-            f"{target}: {100 * disagreement:.1f} % of labels differ from the float graph; use "
-            "device onnx-cpu"
-        )
-    return disagreement
 
 
 def rendered_feeds(mode: Mode, size: tuple[int, int], seeds: range) -> Iterator[Feed]:

@@ -3,12 +3,24 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from csknet_core.classes import MFNET
+from csknet_core.cli import app
 from csknet_core.data.synthetic import Drive
+from csknet_core.errors import ConfigError
+from csknet_core.model.csknet import CSKNet, ModelConfig
+from csknet_core.model.zoo import save_network
+from csknet_core.runtime import register
+from csknet_core.runtime.register import Estimate
+from csknet_core.runtime.registration import Homography
+from csknet_core.weights.files import read_info
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -103,3 +115,88 @@ def test_calibrate_policy_names_parameters_of_the_node(pairs, tmp_path, default_
     table = pytest.importorskip("csknet_ros.parameters").BY_NAME
     named = [word.rstrip(":") for word in done.stdout.split() if word.startswith("policy.")]
     assert all(name in table for name in named)
+
+
+def refusal(*arguments: object) -> str:
+    """Return what a command says that is refused."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert isinstance(done.exception, ConfigError), (done.exception, done.output)
+    return str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("average", "one", "two", "--out"),
+        ("calibrate", "--data", "gone", "--out"),
+        ("calibrate-policy", "--data", "gone", "--json"),
+        ("calibrate-policy", "--data", "gone", "--png"),
+        ("register", "--data", "gone", "--out"),
+        ("register", "--data", "gone", "--out", "x.yaml", "--png"),
+        ("bench", "--json"),
+        ("bench", "--png"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    target = tmp_path / "a_file" / "out"
+    assert refusal(*arguments, target).startswith(f"{target}: ")
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "export", "pseudo-label"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    pairs, tmp_path, default_weights, command
+):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: a\n")
+    given = {
+        "train": (recipe,),
+        "predict": ("--thermal", pairs / "thermal" / "1D.png"),
+        "export": (),
+        "pseudo-label": ("--data", pairs, "--weights", default_weights),
+    }
+    (tmp_path / "a_file").touch()
+    for target in (tmp_path / "a_file", tmp_path / "a_file" / "out"):
+        assert refusal(command, *given[command], "--out", target).startswith(f"{target}: ")
+
+
+@pytest.mark.parametrize("command", ["export", "bench", "calibrate"])
+def test_a_size_the_network_cannot_take_is_refused(pairs, tmp_path, default_weights, command):
+    given = {
+        "export": ("--out", tmp_path),
+        "bench": (),
+        "calibrate": ("--data", pairs, "--split", "", "--out", tmp_path / "out.safetensors"),
+    }
+    assert "100x100" in refusal(command, *given[command], "--size", 100, 100)
+
+
+def test_a_picture_without_its_package_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "pip install matplotlib" in refusal("bench", "--png", tmp_path / "bench.png")
+
+
+def test_calibrating_twice_adds_the_shifts_up(pairs, tmp_path):
+    torch.manual_seed(0)
+    paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "once", "twice")]
+    save_network(paths[0], CSKNet(ModelConfig(len(MFNET), decoder_width=8)), MFNET, {"data": "x"})
+    for source, target in pairwise(paths):
+        done = CliRunner().invoke(
+            app,
+            ["calibrate", "--data", str(pairs), "--split", "", "--size", "64", "64", "--weights",
+             str(source), "--out", str(target), "--shift", "person:-0.5"],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+    assert read_info(paths[1]).card["shifts"] == {"person": -0.5}
+    assert read_info(paths[2]).card == {
+        "data": "x", "shifts": {"person": -1.0}, "calibrated_on": f"{pairs.name}/",
+    }  # fmt: skip
+
+
+def test_register_says_how_well_it_knows_the_cameras(pairs, tmp_path, monkeypatch):
+    found = Estimate(Homography(np.eye(3), (4, 4), (4, 4)), 1.5, 0.4321)
+    monkeypatch.setattr(register, "estimate_from_pairs", lambda *_: found)
+    done = CliRunner().invoke(
+        app, ["register", "--data", str(pairs), "--out", str(tmp_path / "cameras.yaml")]
+    )
+    assert "about 1.5 RGB pixels, edges correlate by 0.43" in " ".join(done.output.split())
