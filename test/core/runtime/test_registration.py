@@ -166,6 +166,7 @@ def test_cameras_are_registered_from_their_pairs():
     assert seen == list(range(1, 11))
     assert errors(estimate.homography.matrix, true).mean() < 1.0
     assert estimate.residual < 6
+    assert 0.3 < estimate.correlation <= 1
     picture = draw_check(rendered_pairs(true, 4), estimate.homography)
     before, after = np.hsplit(picture.astype(float), 2)  # red times green is where edges meet
     assert (after[..., 0] * after[..., 1]).mean() > 1.4 * (before[..., 0] * before[..., 1]).mean()
@@ -200,14 +201,39 @@ def test_real_pairs_are_registered_within_three_pixels(mfnet, warp):
         pairs.append((cv2.warpPerspective(optical, true, size[::-1]), thermal))
     estimate = estimate_from_pairs(pairs)
     assert errors(estimate.homography.matrix, true, size).mean() < 3.0
+    assert estimate.correlation > 0.25  # twice the least
 
 
-def test_images_without_common_edges_are_an_error_not_an_answer():
-    rng = np.random.default_rng(0)
-    pairs = [
-        (rng.integers(0, 256, (60, 80, 3), np.uint8), rng.integers(0, 256, (60, 80), np.uint8))
-        for _ in range(3)
-    ]
+def unrelated_pairs(count, size=(120, 160)):
+    """Pairs of which each image has edges of its own."""
+    return [(texture(size, seed), texture(size, 1000 + seed)[..., 0]) for seed in range(count)]
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_images_without_common_edges_are_an_error_not_an_answer(count):
+    with pytest.raises(DataError, match="edges do not match"):
+        estimate_from_pairs(unrelated_pairs(count))
+
+
+def test_pairs_of_different_scenes_are_an_error_not_an_answer():
+    pairs = list(rendered_pairs(np.eye(3), 11))
+    mixed = [(pairs[i][0], pairs[i + 1][1]) for i in range(10)]
+    with pytest.raises(DataError, match="edges do not match"):
+        estimate_from_pairs(mixed)
+
+
+@pytest.mark.parametrize("blind", [0, 1])
+@pytest.mark.parametrize("level", [0, 90])
+def test_a_camera_under_its_cap_is_an_error_not_a_crash(blind, level):
+    pairs = [list(pair) for pair in unrelated_pairs(6)]
+    for pair in pairs:
+        pair[blind] = np.full_like(pair[blind], level)
+    with pytest.raises(DataError, match="edges do not match"):
+        estimate_from_pairs(pairs)
+
+
+def test_too_few_pairs_and_pairs_of_different_sizes_are_refused():
+    pairs = unrelated_pairs(3)
     with pytest.raises(DataError, match="3 pairs are too few"):
         estimate_from_pairs(pairs)
     with pytest.raises(DataError, match="different sizes"):
