@@ -169,7 +169,6 @@ def test_the_demo_accounts_for_every_frame(tmp_path, default_weights):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["frames_in"] == 36
     assert summary["unaccounted"] == 0, done.stdout
-    assert summary["frames_out"] >= 18
     assert set(summary["modes"]) == {"fused", "thermal_only", "optical_only"}
 
 
