@@ -67,7 +67,9 @@ def optical_from_message(message: Any, most_pixels: int = MAX_PIXELS) -> NDArray
         ImageError: the message is truncated, empty, too large, or of an unusable encoding.
     """
     if _is_compressed(message):
-        image = decode_compressed(message, cv2.IMREAD_COLOR, most_pixels)
+        # The grid is the sensor's, which the intrinsics are of, whatever way up it was held.
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = decode_compressed(message, flags, most_pixels)
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     check_pixels(message, most_pixels)
     encoding = message.encoding

@@ -1,12 +1,14 @@
+import io
 import struct
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from sensor_msgs.msg import CompressedImage
 
 from csknet_core.errors import ImageError
-from csknet_ros.compressed import encoded_size
+from csknet_ros.compressed import decode_compressed, encoded_size
 from csknet_ros.images import optical_from_message, thermal_from_message
 
 RNG = np.random.default_rng(0)
@@ -25,6 +27,17 @@ def test_colour_comes_out_as_rgb():
     assert np.array_equal(exact, RGB)
     lossy = optical_from_message(message(RGB[..., ::-1], ".jpg", "rgb8; jpeg compressed bgr8"))
     assert np.abs(lossy.astype(int) - RGB).mean() < 4
+
+
+def test_an_orientation_turns_no_image():
+    """The intrinsics are of the sensor's grid."""
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "png", exif=exif)
+    assert np.array_equal(
+        optical_from_message(CompressedImage(format="png", data=file.getvalue())), RGB
+    )
 
 
 def test_thermal_keeps_its_depth():
@@ -62,8 +75,9 @@ def test_an_image_that_decodes_to_another_size_than_its_header_s_is_refused():
     entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
     tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
     exif = b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff
+    turned = CompressedImage(format="jpeg", data=data[:2] + exif + data[2:])
     with pytest.raises(ImageError, match="cannot be decoded"):
-        optical_from_message(CompressedImage(format="jpeg", data=data[:2] + exif + data[2:]))
+        decode_compressed(turned, cv2.IMREAD_COLOR, RGB.size)
 
 
 def test_more_data_than_pixels_can_need_is_refused_before_it_is_copied():

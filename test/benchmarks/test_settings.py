@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.little_data.__main__ import keep, merge
+from benchmarks.settings import keep, merge
 
 
 def test_results_made_with_other_settings_are_not_taken_for_new_ones(tmp_path):
