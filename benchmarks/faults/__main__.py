@@ -93,9 +93,11 @@ def _totals(summary: dict[str, Any]) -> str:
     )
     if memory["growth"] is not None:
         text += (
-            f" Memory of the process that lived longest ({memory['lived_s'] / 60:.1f} minutes): "
-            f"{memory['early_mb']:.0f} MB early, {memory['late_mb']:.0f} MB late "
-            f"({100 * memory['growth']:+.1f} %); {memory['cores']:.2f} cores."
+            f" Own memory of the process that lived longest ({memory['lived_s'] / 60:.1f} "
+            f"minutes): {memory['own_mb'][0]:.0f} MB early, {memory['own_mb'][1]:.0f} MB late "
+            f"({100 * memory['growth']:+.1f} %), with Fast DDS's shared segments "
+            f"{memory['rss_mb'][0]:.0f} and {memory['rss_mb'][1]:.0f} MB; "
+            f"{memory['cores']:.2f} cores."
         )
     return text
 

@@ -53,9 +53,11 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     series = summary["memory"]["series"]
     for pid in dict.fromkeys(entry[1] for entry in series):
         life = [entry for entry in series if entry[1] == pid]
-        memory.plot([entry[0] / 60 for entry in life], [entry[2] for entry in life])
+        minutes = [entry[0] / 60 for entry in life]
+        (line,) = memory.plot(minutes, [entry[3] for entry in life])
+        memory.plot(minutes, [entry[2] for entry in life], ":", color=line.get_color())
     memory.set_ylim(bottom=0)
-    memory.set_xlabel("minutes; a new line is a new process")
+    memory.set_xlabel("minutes; a new line is a new process, dotted with shared segments")
     memory.set_ylabel("memory, MB")
     memory.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

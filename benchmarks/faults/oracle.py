@@ -291,7 +291,7 @@ class Oracle:
             yield "answered from a bad RGB image"
         if thermal is None:
             arrival = [r for r in self._partners(entry.stamp_ns, 0) if r.at_ns <= entry.at_ns]
-            silence = self._thermal_silence(arrival[-1]) if arrival else None
+            silence = self._thermal_silence(arrival[-1], stopped=True) if arrival else None
             if not arrival or (
                 silence is not None and silence < _SYNC.thermal_timeout_ns - _TOLERANCE_NS
             ):
@@ -338,14 +338,28 @@ class Oracle:
                 accepted.append(received)
         return accepted
 
-    def _thermal_silence(self, received: Received) -> int | None:
-        """Return how long no thermal frame had been accepted in this life of the process."""
+    def _thermal_silence(self, received: Received, stopped: bool = False) -> int | None:
+        """Return how long no thermal frame had been accepted in this life of the process.
+
+        Args:
+            received: the message before which it was silent.
+            stopped: also count the time for which the process was stopped on getting the message,
+                which it noticed before or after that.
+        """
         alive_at = self._thermal_alive_at
         index = bisect_left(alive_at, received.at_ns)
         start = max((s for s in self._record.starts if s <= received.at_ns), default=0)
         if not index or alive_at[index - 1] < start:
             return None
-        return received.at_ns - alive_at[index - 1]
+        stop = self._stopped_on(received) if stopped else 0
+        return received.at_ns - alive_at[index - 1] + stop
+
+    def _stopped_on(self, received: Received) -> int:
+        return sum(
+            h.ended_ns - h.began_ns
+            for h in self._happened
+            if h.fault == "sigstop" and abs(h.began_ns - received.at_ns) < _TOLERANCE_NS
+        )
 
     def _came_late(self, stamp_ns: int) -> bool:
         at = self._arrival[stamp_ns].at_ns

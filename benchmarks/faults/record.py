@@ -58,12 +58,27 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory and processor time of the node's process."""
+    """Memory and processor time of the node's process.
+
+    Attributes:
+        at_ns: when, monotonic.
+        pid: of the process.
+        rss_mb: resident memory.
+        cpu_s: processor seconds so far.
+        shared_mb: of the memory, Fast DDS's segments in /dev/shm. Their size is fixed; a process
+            comes to hold more of them as pages are used for the first time.
+    """
 
     at_ns: int
     pid: int
     rss_mb: float
     cpu_s: float
+    shared_mb: float = 0.0
+
+    @property
+    def own_mb(self) -> float:
+        """Resident memory without what is shared."""
+        return self.rss_mb - self.shared_mb
 
 
 @dataclass
@@ -143,7 +158,9 @@ class Receipts:
                 continue
             meter = ProcessMeter(self.pid)
             with contextlib.suppress(OSError):  # it has just been killed
-                sample = Sample(time.monotonic_ns(), self.pid, meter.rss_mb(), meter.cpu_s())
+                sample = Sample(
+                    time.monotonic_ns(), self.pid, meter.rss_mb(), meter.cpu_s(), meter.shared_mb()
+                )
                 if sample.rss_mb:
                     self._record.samples.append(sample)
 

@@ -146,26 +146,44 @@ def _recovery_s(episode: Happened, campaign: Campaign) -> float:
 
 
 def _memory(samples: list[Sample], began_ns: int) -> dict[str, Any]:
-    """Return memory over time, and its growth in the process that lived longest."""
+    """Return memory over time, and growth of its own memory in the process that lived longest.
+
+    `own_mb` and `rss_mb` are pairs, early and late in its life.
+    """
     lives: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
         lives[sample.pid].append(sample)
     longest = max(lives.values(), key=len, default=[])
     tenth = len(longest) // 10
-    early = [s.rss_mb for s in longest[tenth : 3 * tenth]]
-    late = [s.rss_mb for s in longest[-2 * tenth :]]
+    early, late = longest[tenth : 3 * tenth], longest[-2 * tenth :]
+    own_mb = [
+        round(median([s.own_mb for s in part]), 1) if part else None for part in (early, late)
+    ]
+    rss_mb = [
+        round(median([s.rss_mb for s in part]), 1) if part else None for part in (early, late)
+    ]
     seconds = (longest[-1].at_ns - longest[0].at_ns) / _SECOND if longest else 0.0
     cpu = longest[-1].cpu_s - longest[0].cpu_s if longest else 0.0
     return {
         "lived_s": round(seconds, 1),
-        "early_mb": round(median(early), 1) if early else None,
-        "late_mb": round(median(late), 1) if late else None,
-        "growth": round(median(late) / median(early) - 1, 4) if early and late else None,
+        "own_mb": own_mb,
+        "rss_mb": rss_mb,
+        "growth": round(own_mb[1] / own_mb[0] - 1, 4) if own_mb[0] and own_mb[1] else None,
         "cores": round(cpu / seconds, 3) if seconds else None,
         "series": [
-            [round((s.at_ns - began_ns) / _SECOND, 1), s.pid, round(s.rss_mb, 1)] for s in samples
+            [
+                round((s.at_ns - began_ns) / _SECOND, 1),
+                s.pid,
+                round(s.rss_mb, 1),
+                round(s.own_mb, 1),
+            ]
+            for s in samples
         ],
     }
+
+
+def _median(values: list[float]) -> float | None:
+    return round(median(values), 1) if values else None
 
 
 def _texts(violations: list[Any], happened: list[Happened]) -> list[str]:

@@ -84,6 +84,10 @@ class ProcessMeter:
         """Resident memory now."""
         return self._status("VmRSS")
 
+    def shared_mb(self) -> float:
+        """Of it, memory shared with other processes, such as Fast DDS's segments."""
+        return self._status("RssShmem")
+
     def peak_rss_mb(self) -> float:
         """The largest resident memory so far."""
         return self._status("VmHWM")

@@ -267,6 +267,30 @@ def test_rgb_without_stamps_cannot_be_answered_in_silence():
     assert texts(campaign) == []
 
 
+def test_a_process_stopped_on_getting_an_rgb_frame_finds_thermal_silent():
+    campaign = healthy()
+    alone = FrameStatus("optical", ANSWERED, "optical_only", "thermal_lost")
+    said = replace(alone, optical_stamp_ns=stamp(12))
+    campaign.record.statuses.insert(13, Status(stamp(12), 15 * PERIOD, said))
+    campaign.record.label_maps.append(label_map(12))
+    assert texts(campaign) == ["thermal was there"]
+    stop = Happened("sigstop", 1.0, 13 * PERIOD + 2 * MS, 33 * PERIOD, 40 * PERIOD)
+    campaign.happened.append(stop)
+    assert texts(campaign) == []
+
+
+def test_shared_segments_are_not_the_process_s_own_memory():
+    campaign = healthy()
+    campaign.record.samples = [
+        Sample(second * 1000 * MS, 1, 300.0 + second / 10, 0.1 * second, 20.0 + second / 10)
+        for second in range(400)
+    ]
+    memory = summarise(campaign)["memory"]
+    assert memory["growth"] == 0
+    assert memory["own_mb"] == [280.0, 280.0]
+    assert memory["rss_mb"][1] > 330
+
+
 def test_slow_recovery_and_growing_memory_are_problems():
     campaign = healthy(80)
     for index in range(15, 28):
