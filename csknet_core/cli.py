@@ -471,8 +471,7 @@ def _prepare(target: Path | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{target}: its folder cannot be made ({error.strerror})") from error
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ConfigError(f"{target}: cannot be written; check the rights or choose another place")
+    _check_rights(target, target if target.exists() else target.parent)
 
 
 def _prepare_folder(target: Path) -> None:
@@ -481,7 +480,11 @@ def _prepare_folder(target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be made a folder ({error.strerror})") from error
-    if not os.access(target, os.W_OK):
+    _check_rights(target, target)
+
+
+def _check_rights(target: Path, existing: Path) -> None:
+    if not os.access(existing, os.W_OK):
         raise ConfigError(f"{target}: cannot be written; check the rights or choose another place")
 
 

@@ -148,9 +148,9 @@ class Oracle:
         """While thermal is silent every RGB frame has to be answered."""
         said = Counter(s.stamp_ns for s in self._record.statuses if s.status.primary == "optical")
         for received in self._optical:
-            silence = self._thermal_silence(received)
             if received.stamp_ns <= 0:
                 continue
+            silence = self._thermal_silence(received)
             if silence is None or silence < _SYNC.thermal_timeout_ns + _TOLERANCE_NS:
                 continue
             if any(0 <= kill - received.at_ns < _DEATH_NS for kill in self._kills):

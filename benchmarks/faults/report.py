@@ -156,12 +156,8 @@ def _memory(samples: list[Sample], began_ns: int) -> dict[str, Any]:
     longest = max(lives.values(), key=len, default=[])
     tenth = len(longest) // 10
     early, late = longest[tenth : 3 * tenth], longest[-2 * tenth :]
-    own_mb = [
-        round(median([s.own_mb for s in part]), 1) if part else None for part in (early, late)
-    ]
-    rss_mb = [
-        round(median([s.rss_mb for s in part]), 1) if part else None for part in (early, late)
-    ]
+    own_mb = [_median([s.own_mb for s in part]) for part in (early, late)]
+    rss_mb = [_median([s.rss_mb for s in part]) for part in (early, late)]
     seconds = (longest[-1].at_ns - longest[0].at_ns) / _SECOND if longest else 0.0
     cpu = longest[-1].cpu_s - longest[0].cpu_s if longest else 0.0
     return {

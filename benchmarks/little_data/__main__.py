@@ -12,6 +12,7 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,8 +84,9 @@ class Comparison:
         }  # fmt: skip
         keep(folder / "options.yaml", {**options, "size": self.size})
         if not (folder / "train.txt").is_file():
-            given = [text for key, value in options.items() for text in (f"--{key}", value)]
-            self._csknet(name, "pseudo-label", *given, "--size", *self.size, "--out", folder)
+            self._csknet(
+                name, "pseudo-label", *flags(options), "--size", *self.size, "--out", folder
+            )
         return folder
 
     def _score(self, weights: Path) -> dict[str, Any]:
@@ -92,10 +94,9 @@ class Comparison:
         options = {"data": self.data, "weights": weights}
         keep(weights.with_name("scoring.yaml"), {**options, "size": self.size})
         if not scores.is_file():
-            given = [text for key, value in options.items() for text in (f"--{key}", value)]
             self._csknet(
-                weights.stem, "eval", *given, "--size", *self.size, "--device", "torch-cpu",
-                "--json", scores,
+                weights.stem, "eval", *flags(options), "--size", *self.size,
+                "--device", "torch-cpu", "--json", scores,
             )  # fmt: skip
         found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
         return found
@@ -108,6 +109,11 @@ class Comparison:
             code = subprocess.call(command, stdout=log, stderr=log)
         if code:
             raise SystemExit(f"{self.out / 'log.txt'}: csknet {arguments[0]} ended with {code}")
+
+
+def flags(options: Mapping[str, object]) -> list[object]:
+    """Return options as a command line has them."""
+    return [text for key, value in options.items() for text in (f"--{key}", value)]
 
 
 def main(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import IGNORE_ID
-from csknet_core.runtime.preprocess import resize_labels
+from csknet_core.runtime.preprocess import resize_labels, resize_optical, resize_thermal
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,13 @@ def rescale(sample: Sample, settings: AugmentSettings, rng: np.random.Generator)
     least = max(settings.crop[0] / height, settings.crop[1] / width)
     factor = max(least, float(rng.uniform(*settings.scale)))
     size = (
-        max(settings.crop[1], round(width * factor)),
         max(settings.crop[0], round(height * factor)),
+        max(settings.crop[1], round(width * factor)),
     )
-    if size == (width, height):
-        return sample
-    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return Sample(
-        cv2.resize(sample.optical, size, interpolation=interpolation).astype(np.uint8, copy=False),
-        cv2.resize(sample.thermal, size, interpolation=interpolation).astype(
-            np.float32, copy=False
-        ),
-        resize_labels(sample.labels, (size[1], size[0])),
+        resize_optical(sample.optical, size),
+        resize_thermal(sample.thermal, size),
+        resize_labels(sample.labels, size),
     )
 
 

@@ -63,6 +63,17 @@ def say(campaign, index, status):
     campaign.record.statuses[index] = replace(entry, status=status)
 
 
+def answer_rgb_alone(campaign, *indices):
+    """Let the node have answered RGB frames as in thermal silence."""
+    for index in indices:
+        said = FrameStatus(
+            "optical", ANSWERED, "optical_only", "thermal_lost", optical_stamp_ns=stamp(index)
+        )
+        at = (index + 1) * PERIOD + 50 * MS
+        campaign.record.statuses.append(Status(stamp(index), at, said))
+        campaign.record.label_maps.append(label_map(index))
+
+
 def show(campaign, index, modality, quality):
     """Let a camera have sent something else."""
     for place, sent in enumerate(campaign.record.sent):
@@ -221,11 +232,7 @@ def test_rgb_is_answered_while_thermal_is_silent():
     # Frames 20 to 25 came more than a second after the last thermal one, the last of them just
     # before the thermal frame that ends the silence.
     assert texts(campaign) == ["an RGB frame was not answered in thermal silence"] * 6
-    alone = FrameStatus("optical", ANSWERED, "optical_only", "thermal_lost")
-    for index in range(19, 26):
-        said = replace(alone, optical_stamp_ns=stamp(index))
-        record.statuses.append(Status(stamp(index), (index + 1) * PERIOD + 50 * MS, said))
-        record.label_maps.append(label_map(index))
+    answer_rgb_alone(campaign, *range(19, 26))
     assert texts(campaign) == []
     say(campaign, -1, answer(24, "thermal_only", "ok"))
     assert texts(campaign)
@@ -247,11 +254,7 @@ def test_refused_thermal_messages_are_silence(again, reason):
         record.statuses[index] = replace(record.statuses[index], stamp_ns=again, status=refused)
     record.label_maps = [m for m in record.label_maps if not stamp(10) <= m.stamp_ns < stamp(25)]
     assert texts(campaign) == ["an RGB frame was not answered in thermal silence"] * 6
-    alone = FrameStatus("optical", ANSWERED, "optical_only", "thermal_lost")
-    for index in range(20, 26):
-        said = replace(alone, optical_stamp_ns=stamp(index))
-        record.statuses.append(Status(stamp(index), (index + 1) * PERIOD + 50 * MS, said))
-        record.label_maps.append(label_map(index))
+    answer_rgb_alone(campaign, *range(20, 26))
     assert texts(campaign) == []
 
 
@@ -269,10 +272,7 @@ def test_rgb_without_stamps_cannot_be_answered_in_silence():
 
 def test_a_process_stopped_on_getting_an_rgb_frame_finds_thermal_silent():
     campaign = healthy()
-    alone = FrameStatus("optical", ANSWERED, "optical_only", "thermal_lost")
-    said = replace(alone, optical_stamp_ns=stamp(12))
-    campaign.record.statuses.insert(13, Status(stamp(12), 15 * PERIOD, said))
-    campaign.record.label_maps.append(label_map(12))
+    answer_rgb_alone(campaign, 12)
     assert texts(campaign) == ["thermal was there"]
     stop = Happened("sigstop", 1.0, 13 * PERIOD + 2 * MS, 33 * PERIOD, 40 * PERIOD)
     campaign.happened.append(stop)
