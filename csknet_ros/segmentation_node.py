@@ -25,7 +25,7 @@ from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
-from csknet_core.runtime.memory import trim_heap
+from csknet_core.runtime.memory import steady_heap, trim_heap
 from csknet_core.runtime.registration import RegistrationSettings
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.answer_frame import AnswerFrame
@@ -541,6 +541,7 @@ def _apply_to(segmenter: Segmenter, settings: NodeSettings) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code."""
+    steady_heap()
     try:
         rclpy.init(args=arguments)
     except RuntimeError as error:

@@ -22,6 +22,7 @@ from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.backends import open_engine
 from csknet_core.runtime.backends.base import Engine, LabelsAndConfidence
 from csknet_core.runtime.backends.resilient import ResilientEngine
+from csknet_core.runtime.memory import steady_heap
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import ThermalNormalizer
 from csknet_core.runtime.registration import Registration
@@ -146,6 +147,7 @@ def faulty_segmenter(settings: SegmenterSettings, switch: FaultSwitch) -> Segmen
 
 def main() -> None:
     """Run until terminated."""
+    steady_heap()
     rclpy.init(args=sys.argv)
     node = NodeUnderTest()
     executor = SingleThreadedExecutor()
