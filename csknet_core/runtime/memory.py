@@ -7,7 +7,6 @@ import gc
 from functools import cache
 from typing import Any
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """What mallopt(3) calls them."""
 
