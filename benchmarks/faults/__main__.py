@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.faults import archive
 from benchmarks.faults.campaign import Campaign, run
 from benchmarks.faults.draw import draw
 from benchmarks.faults.report import markdown, summarise
@@ -23,6 +24,7 @@ from csknet_core.runtime.machine import describe_machine
 from csknet_ros.tools.files import config_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+_RECORD = "record.json.gz"
 console = Console()
 
 
@@ -39,14 +41,22 @@ def main(
     document: Annotated[
         bool, typer.Option(help="Also write the table into docs/reliability.md.")
     ] = False,
+    judge: Annotated[
+        Path | None, typer.Option(help="Judge a kept record.json.gz again; nothing is run.")
+    ] = None,
 ) -> None:
-    """Run a campaign, judge every frame, write report.json, report.md and report.png."""
+    """Run a campaign, judge every frame, write report.json, report.md and report.png.
+
+    Everything recorded is kept in record.json.gz before it is judged.
+    """
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(config_folder() / "fastdds.xml")
     out.mkdir(parents=True, exist_ok=True)
     episodes = make_schedule(60 * minutes, seed, fault_s, gap_s)
-    summary = summarise(_run(episodes, rate, seed, out))
+    if judge is None:
+        archive.save(_run(episodes, rate, seed, out), out / _RECORD)
+    summary = summarise(archive.load(judge or out / _RECORD))
     summary["about"] = {**describe_machine(), "seed": seed, "fault_s": fault_s, "gap_s": gap_s}
     text = _text(summary)
     (out / "report.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

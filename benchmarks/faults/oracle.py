@@ -301,14 +301,22 @@ class Oracle:
 
     def _judge_drop(self, entry: Status, thermal: Sent | None) -> Iterator[str]:
         reason, stamp = entry.status.reason, entry.stamp_ns
+        stream, sent = self._thermal, thermal
+        if entry.status.primary == Modality.OPTICAL.value:
+            stream, sent = self._optical, self._sent.get((Modality.OPTICAL, stamp))
+        places = [i for i, received in enumerate(stream) if received.stamp_ns == stamp]
         true = {
             DropReason.ZERO_STAMP.value: stamp == 0,
-            DropReason.DUPLICATE_STAMP.value: sum(r.stamp_ns == stamp for r in self._thermal) > 1,
-            DropReason.OUT_OF_ORDER.value: self._came_late(stamp),
+            DropReason.DUPLICATE_STAMP.value: len(places) > 1,
+            DropReason.OUT_OF_ORDER.value: any(
+                before.stamp_ns > stamp
+                for place in places
+                for before in stream[max(0, place - 50) : place]
+            ),
             DropReason.SUPERSEDED.value: True,
             DropReason.ENGINE_ERROR.value: self._within(entry.at_ns, _ENGINE_FAULTS),
             DropReason.ENGINE_STUCK.value: self._within(entry.at_ns, _ENGINE_FAULTS),
-            DropReason.BAD_IMAGE.value: thermal is not None and thermal.quality == GARBAGE,
+            DropReason.BAD_IMAGE.value: sent is not None and sent.quality == GARBAGE,
         }
         if not true.get(reason, False):
             yield "not true"
@@ -360,11 +368,6 @@ class Oracle:
             for h in self._happened
             if h.fault == "sigstop" and abs(h.began_ns - received.at_ns) < _TOLERANCE_NS
         )
-
-    def _came_late(self, stamp_ns: int) -> bool:
-        at = self._arrival[stamp_ns].at_ns
-        index = bisect_left(self._thermal_at, at)
-        return any(r.stamp_ns > stamp_ns for r in self._thermal[max(0, index - 50) : index])
 
     def _within(self, at_ns: int, faults: tuple[str, ...]) -> bool:
         return any(h.fault in faults and h.began_ns <= at_ns <= h.until_ns for h in self._happened)
