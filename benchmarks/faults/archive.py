@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from csknet_ros.frame_status import FrameStatus
 
 def save(campaign: Campaign, path: Path) -> None:
     """Write a campaign that has been run as compressed JSON."""
+    # asdict cannot copy a defaultdict.
+    record = replace(campaign.record, notes=dict(campaign.record.notes))
     with gzip.open(path, "wt", encoding="utf-8") as file:
-        json.dump(asdict(campaign), file)
+        json.dump(asdict(replace(campaign, record=record)), file)
 
 
 def load(path: Path) -> Campaign:

@@ -201,6 +201,9 @@ class Oracle:
             if thermal is None:
                 yield "nothing with this stamp was sent"
                 return
+            if entry.stamp_ns not in self._arrival:
+                yield "the node never got this frame"
+                return
         if not status.answered:
             yield from self._judge_drop(entry, thermal)
             return

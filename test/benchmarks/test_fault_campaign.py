@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="the fault campaign needs ROS")
 
 from support.graph import next_domain
 
+from benchmarks.faults import archive
 from benchmarks.faults.cameras import DARK, GARBAGE, Sent
 from benchmarks.faults.campaign import Campaign, Happened
 from benchmarks.faults.draw import draw
@@ -268,6 +269,38 @@ def test_rgb_without_stamps_cannot_be_answered_in_silence():
         campaign.record.received.append(Received(Modality.OPTICAL, 0, at + MS))
     del campaign.record.statuses[10:], campaign.record.label_maps[10:]
     assert texts(campaign) == []
+
+
+def test_a_frame_the_node_never_got_cannot_be_answered():
+    campaign = healthy()
+    forget(campaign, 9, Modality.THERMAL)
+    assert texts(campaign) == ["the node never got this frame"]
+
+
+@pytest.mark.parametrize("reason", ["duplicate_stamp", "out_of_order", "bad_image"])
+def test_a_dropped_rgb_frame_is_judged_by_the_rgb_stream(reason):
+    """Also where no thermal frame of its stamp ever came."""
+    campaign = healthy()
+    record = campaign.record
+    forget(campaign, 9, Modality.THERMAL)
+    del record.statuses[9], record.label_maps[9]
+    dropped = FrameStatus("optical", DROPPED, "", reason)
+    record.statuses.append(Status(stamp(9), 13 * PERIOD, dropped))
+    assert texts(campaign) == ["not true"]
+    record.received.append(Received(Modality.OPTICAL, stamp(9), 13 * PERIOD))
+    show(campaign, 9, Modality.OPTICAL, GARBAGE)
+    assert texts(campaign) == []
+
+
+def test_a_kept_record_is_judged_as_it_was(tmp_path):
+    campaign = healthy()
+    campaign.record.samples = [Sample(second * 1000 * MS, 1, 300.0, 1.0) for second in range(20)]
+    campaign.record.notes["disk_full"].append("refused: no space")
+    del campaign.record.statuses[12]
+    archive.save(campaign, tmp_path / "record.json.gz")
+    kept = archive.load(tmp_path / "record.json.gz")
+    assert kept == campaign
+    assert summarise(kept) == summarise(campaign)
 
 
 def test_a_process_stopped_on_getting_an_rgb_frame_finds_thermal_silent():
