@@ -274,7 +274,7 @@ def test_rgb_without_stamps_cannot_be_answered_in_silence():
 def test_a_frame_the_node_never_got_cannot_be_answered():
     campaign = healthy()
     forget(campaign, 9, Modality.THERMAL)
-    assert texts(campaign) == ["the node never got this frame"]
+    assert texts(campaign) == ["a status too many", "the node never got this frame"]
 
 
 @pytest.mark.parametrize("reason", ["duplicate_stamp", "out_of_order", "bad_image"])
