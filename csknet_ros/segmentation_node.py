@@ -30,7 +30,7 @@ from csknet_core.runtime.registration import RegistrationSettings
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.answer_frame import AnswerFrame
 from csknet_ros.bundle import Recorder, write_bundle
-from csknet_ros.decoding import decode_frame
+from csknet_ros.decoding import Decoded, decode_frame
 from csknet_ros.depth_input import depth_stamp_ns
 from csknet_ros.diagnostics import Statistics
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
@@ -362,10 +362,7 @@ class SegmentationNode(LifecycleNode):
             )
         except (ImageError, NoUsableModalityError) as error:
             if self._claim(job, segmenter):
-                self._warn(f"frame dropped: {error}")
-                bad = isinstance(error, ImageError)
-                reason = DropReason.BAD_IMAGE if bad else DropReason.NO_USABLE_MODALITY
-                self._finish_dropped(frame, reason)
+                self._refuse(frame, error)
             return
         except Exception:
             if self._claim(job, segmenter):
@@ -378,17 +375,7 @@ class SegmentationNode(LifecycleNode):
         shot.answer = answer
         header = Header(stamp=frame.lead.data.header.stamp, frame_id=self._answer_frame.of(frame))
         outputs.publish_answer(header, answer)
-        try:
-            self._publish_geometry(outputs, frame, header, answer)
-            if outputs.overlay_wanted:
-                background = segmenter.background(images.optical, images.thermal, answer)
-                if background is not None:
-                    outputs.publish_overlay(header, answer, background, settings.overlay_alpha)
-        except Exception as error:  # the frame is answered; it has no second end
-            self.get_logger().error(
-                f"frame answered, but not all its outputs: {type(error).__name__}: {error}",
-                throttle_duration_sec=_THROTTLE_S,
-            )
+        self._publish_more(outputs, frame, images, header, answer, segmenter)
         status = answered(frame, answer, segmenter.name)
         status = replace(
             status,
@@ -397,6 +384,39 @@ class SegmentationNode(LifecycleNode):
             total_ms=(time.monotonic_ns() - frame.lead.arrival_ns) * _MS,
         )
         self._finish(header, status)
+
+    def _refuse(self, frame: FrameSet[Any], error: ImageError | NoUsableModalityError) -> None:
+        """End a frame of whose images none can be used."""
+        self._warn(f"frame dropped: {error}")
+        bad = isinstance(error, ImageError)
+        self._finish_dropped(frame, DropReason.BAD_IMAGE if bad else DropReason.NO_USABLE_MODALITY)
+
+    def _publish_more(
+        self,
+        outputs: Outputs,
+        frame: FrameSet[Any],
+        images: Decoded,
+        header: Any,
+        answer: Segmentation,
+        segmenter: Segmenter,
+    ) -> None:
+        """Publish what else is wanted of an answered frame; failing at that is logged.
+
+        The frame has had its answer: it must not get a second end.
+        """
+        assert self._settings is not None
+        alpha = self._settings.overlay_alpha
+        try:
+            self._publish_geometry(outputs, frame, header, answer)
+            if outputs.overlay_wanted:
+                background = segmenter.background(images.optical, images.thermal, answer)
+                if background is not None:
+                    outputs.publish_overlay(header, answer, background, alpha)
+        except Exception as error:
+            self.get_logger().error(
+                f"frame answered, but not all its outputs: {type(error).__name__}: {error}",
+                throttle_duration_sec=_THROTTLE_S,
+            )
 
     def _publish_geometry(
         self, outputs: Outputs, frame: FrameSet[Any], header: Any, answer: Segmentation
