@@ -6,7 +6,6 @@ Ends with exit code 1 if a frame is unaccounted for, an answer is wrong, or reco
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +19,8 @@ from benchmarks.faults.draw import draw
 from benchmarks.faults.report import markdown, summarise
 from benchmarks.faults.schedule import Episode, make_schedule
 from benchmarks.performance.__main__ import fill_in
+from benchmarks.ros_domain import use_domain
 from csknet_core.runtime.machine import describe_machine
-from csknet_ros.tools.files import config_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 _RECORD = "record.json.gz"
@@ -49,9 +48,7 @@ def main(
 
     Everything recorded is kept in record.json.gz before it is judged.
     """
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(config_folder() / "fastdds.xml")
+    use_domain(domain)
     out.mkdir(parents=True, exist_ok=True)
     episodes = make_schedule(60 * minutes, seed, fault_s, gap_s)
     if judge is None:

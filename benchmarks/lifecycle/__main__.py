@@ -7,7 +7,6 @@ does not come is an error.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from rich.progress import track
 
 from benchmarks.lifecycle.operator import TRANSITIONS, Operator
 from benchmarks.node.listener import ProcessMeter
+from benchmarks.ros_domain import use_domain
 from csknet_core.runtime.machine import describe_machine
-from csknet_ros.tools.files import config_folder
 
 _GROWTH = 0.05
 _PARAMETERS = {"autostart": "false", "input_height": "128", "input_width": "160",
@@ -51,9 +50,7 @@ def main(
     domain: Annotated[int, typer.Option(help="ROS domain.")] = 133,
 ) -> None:
     """Run the cycles, then the changes on an active node, and watch its memory."""
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(config_folder() / "fastdds.xml")
+    use_domain(domain)
     out.mkdir(parents=True, exist_ok=True)
     given = [t for k, v in _PARAMETERS.items() for t in ("-p", f"{k}:={v}")]
     command = [sys.executable, "-m", "csknet_ros.segmentation_node", "--ros-args", *given]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +19,9 @@ from benchmarks.node.camera import input_hash
 from benchmarks.node.draw import draw_node
 from benchmarks.node.listener import Listener
 from benchmarks.node.scenario import OURS, USUAL, Figures, NodeProcess, measure, measure_start
+from benchmarks.ros_domain import use_domain
 from csknet_core.runtime.machine import describe_machine
 from csknet_core.weights.files import find_weights
-from csknet_ros.tools.files import config_folder
 
 console = Console()
 
@@ -40,9 +39,7 @@ def main(
     png: Annotated[Path | None, typer.Option(help="Draw the latencies here.")] = None,
 ) -> None:
     """Run all measurements and print them."""
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(config_folder() / "fastdds.xml")
+    use_domain(domain)
     rows: list[Figures] = []
     for module, name in ((OURS, "csknet"), (USUAL, "usual")):
         if module == OURS or usual:

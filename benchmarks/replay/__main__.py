@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.replay.null_node import null_segmenter
+from benchmarks.ros_domain import use_domain
 from csknet_core.modality import Mode
 from csknet_core.runtime.preprocess import resize_optical, resize_thermal
 from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
@@ -34,7 +34,7 @@ from csknet_ros.tools.files import config_folder
 from csknet_ros.tools.script import load_script
 from csknet_ros.tools.sources import DriveSource
 
-_DOMAIN = "132"
+_DOMAIN = 132
 _RATE_HZ = 10.0
 console = Console()
 
@@ -123,23 +123,17 @@ def _first_pair(bag: Path, segmenter: Segmenter) -> tuple[Any, Any]:
 
 def _fastest_graph(bag: Path) -> dict[str, Any]:
     """Play faster and faster until the node loses frames; return the fastest that lost none."""
-    environment = {
-        **os.environ,
-        "ROS_DOMAIN_ID": _DOMAIN,
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(config_folder() / "fastdds.xml"),
-    }
-    os.environ.update(environment)
+    use_domain(_DOMAIN)
     node = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.replay.null_node", "--ros-args", "-p",
-         "input_depth:=20"], env=environment, stderr=subprocess.DEVNULL,
+         "input_depth:=20"], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     rates: list[dict[str, float]] = []
     best = 0.0
     try:
         for factor in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0):
             with console.status(f"ROS graph, null engine, {factor:.0f} times recorded speed"):
-                frames, answers, wall = _play(bag, factor, environment)
+                frames, answers, wall = _play(bag, factor)
             rates.append({"rate": factor, "answered": answers / frames, "fps": answers / wall})
             if answers < 0.99 * frames:
                 break
@@ -150,7 +144,7 @@ def _fastest_graph(bag: Path) -> dict[str, Any]:
     return {"fps": best, "rates": rates}
 
 
-def _play(bag: Path, rate: float, environment: dict[str, str]) -> tuple[int, int, float]:
+def _play(bag: Path, rate: float) -> tuple[int, int, float]:
     """Return thermal frames played, answered, and the seconds from the first to the last answer."""
     with BagReader(bag, Topics()) as reader:
         frames = reader.primaries
@@ -170,7 +164,7 @@ def _play(bag: Path, rate: float, environment: dict[str, str]) -> tuple[int, int
     executor.add_node(listener)
     player = subprocess.Popen(
         [sys.executable, "-m", "csknet_ros.tools.bag_player", str(bag), "--rate", str(rate),
-         "--wait", "8"], env=environment, stderr=subprocess.DEVNULL,
+         "--wait", "8"], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while player.poll() is None:
         executor.spin_once(timeout_sec=0.05)
