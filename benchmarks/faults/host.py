@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -97,7 +98,7 @@ class Host:
         self._supervisor = supervisor
         self._record = record
         self._engine = node.create_publisher(String, TOPIC, QoSProfile(depth=10))
-        self._capture = node.create_client(Trigger, "csknet/capture")
+        self._capture: Client[Any, Any] = node.create_client(Trigger, "csknet/capture")
         self._busy: list[subprocess.Popen[bytes]] = []
         self._stalled: Any = None
         self._limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

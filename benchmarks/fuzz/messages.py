@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import cv2
@@ -130,7 +131,7 @@ def judge(message: Any, outcomes: Counter[str]) -> None:
         try:
             decoded = decode_frame(
                 FrameSet(modality, thermal, optical, Reason.OK, 0),
-                lambda _, error, problems=problems: problems.append(error),
+                partial(_note, problems),
                 MOST_PIXELS,
             )
         except ImageError as error:
@@ -140,6 +141,10 @@ def judge(message: Any, outcomes: Counter[str]) -> None:
         assert not problems, "an image in spite of an error"
         check_image(modality, decoded.optical, decoded.thermal, message)
         outcomes[f"{modality.value} decoded"] += 1
+
+
+def _note(problems: list[ImageError], _: Modality, error: ImageError) -> None:
+    problems.append(error)
 
 
 def check_error(error: ImageError, told: list[ImageError]) -> None:

@@ -130,7 +130,15 @@ def _mutate_tensor(header: dict[str, Any], rng: random.Random) -> None:
     elif how == 1:
         entry["shape"] = rng.choice(([], [0], [-1], [2**32, 2**32], [2**63], [1.5], "x", None))
     elif how == 2:
-        changed = ([end, begin], [begin, end + 1], [0, 2**63], [begin + 1, end + 1], [-1, 0], [], 3)
+        changed: tuple[Any, ...] = (
+            [end, begin],
+            [begin, end + 1],
+            [0, 2**63],
+            [begin + 1, end + 1],
+            [-1, 0],
+            [],
+            3,
+        )
         entry["data_offsets"] = rng.choice(changed)
     elif how == 3:
         del header[name]

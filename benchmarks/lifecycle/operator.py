@@ -15,6 +15,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterValue as RosValue
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -40,8 +41,12 @@ class Operator:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("operator", context=self._context)
-        self._change = self._node.create_client(ChangeState, "csknet/change_state")
-        self._set = self._node.create_client(SetParameters, "csknet/set_parameters")
+        self._change: Client[Any, Any] = self._node.create_client(
+            ChangeState, "csknet/change_state"
+        )
+        self._set: Client[Any, Any] = self._node.create_client(
+            SetParameters, "csknet/set_parameters"
+        )
         qos = QoSProfile(depth=10)
         self._rgb = self._node.create_publisher(Image, "rgb/image", qos)
         self._thermal = self._node.create_publisher(Image, "thermal/image", qos)
