@@ -48,13 +48,16 @@ def main(
 
     Everything recorded is kept in record.json.gz before it is judged.
     """
-    use_domain(domain)
     out.mkdir(parents=True, exist_ok=True)
-    episodes = make_schedule(60 * minutes, seed, fault_s, gap_s)
     if judge is None:
-        archive.save(_run(episodes, rate, seed, out), out / _RECORD)
-    summary = summarise(archive.load(judge or out / _RECORD))
-    summary["about"] = {**describe_machine(), "seed": seed, "fault_s": fault_s, "gap_s": gap_s}
+        use_domain(domain)
+        campaign = _run(make_schedule(60 * minutes, seed, fault_s, gap_s), rate, seed, out)
+        settings = {"seed": seed, "fault_s": fault_s, "gap_s": gap_s}
+        campaign.about = {**describe_machine(), **settings}
+        archive.save(campaign, out / _RECORD)
+    else:
+        campaign = archive.load(judge)
+    summary = {**summarise(campaign), "about": campaign.about}
     text = _text(summary)
     (out / "report.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text + "\n", encoding="utf-8")

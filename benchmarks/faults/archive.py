@@ -42,6 +42,7 @@ def load(path: Path) -> Campaign:
             defaultdict(list, record["notes"]),
         ),
         kept["deaths"],
+        kept["about"],
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -42,12 +43,13 @@ class Happened:
 
 @dataclass
 class Campaign:
-    """A schedule that has been run: what happened, and the record of it."""
+    """A schedule that has been run: what happened, the record of it, and where and how it ran."""
 
     rate_hz: float
     happened: list[Happened] = field(default_factory=list)
     record: Record = field(default_factory=Record)
     deaths: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def run(
