@@ -133,6 +133,12 @@ def pseudo_label(
         str, typer.Option(help="Classes of the ids in boxes/NAME.txt, separated by commas.")
     ] = "",
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.8,
+    box_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least probability inside boxes.")
+    ] = 0.6,
+    box_odds: Annotated[
+        float, typer.Option(min=0, help="Factor on the odds of a class inside its boxes.")
+    ] = 6.0,
     box_share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a missed object's box labelled anyway.")
     ] = 0.0,
@@ -148,7 +154,7 @@ def pseudo_label(
     _prepare_folder(out)
     classes = load_network(paths[0])[1].classes
     pairs = open_pairs(data, "", classes, layout="plain")
-    settings = PseudoSettings(size=size, threshold=threshold, box_share=box_share)
+    settings = PseudoSettings(size, threshold, box_threshold, box_odds, box_share=box_share)
     boxed = [name.strip() for name in boxes.split(",") if name.strip()]
     with Progress(console=console) as progress:
         task = progress.add_task("labelling", total=len(pairs))

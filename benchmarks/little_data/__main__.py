@@ -54,11 +54,12 @@ class Comparison:
         full = self.config["full"]
         steps = self.config["recipe"]["steps"]
         first = round(full["share"] * steps)
-        settings = {**full["set"], "data": {"rendered": full["rendered"]}}
-        stage1 = self._train(f"stage1_{seed}", seed, {**settings, "steps": first}, [self.data])
+        stages = [{**full["set"], "data": {"rendered": share}} for share in full["rendered"]]
+        start = {**stages[0], "steps": first}
+        stage1 = self._train(f"stage1_{seed}", seed, start, [self.data])
         labelled = self._label(f"labelled{seed}", stage1)
-        rest = {**settings, "steps": steps - first, "init": str(stage1)}
-        folders = [self.data, self.data, labelled]
+        rest = {**stages[1], "steps": steps - first, "init": str(stage1)}
+        folders = [self.data] * full["repeat"] + [labelled]
         stage2 = self._train(f"full{seed}", seed + 100, rest, folders)
         return [
             {"step": step, "name": name, "seed": seed, "scores": self._score(weights)}
@@ -77,11 +78,9 @@ class Comparison:
         return folder / f"{name}.safetensors"
 
     def _label(self, name: str, weights: Path) -> Path:
-        full, folder = self.config["full"], self.out / name
-        options = {
-            "data": self.unlabelled, "weights": weights, "boxes": self.boxes,
-            "threshold": full["threshold"], "box-share": full["box_share"],
-        }  # fmt: skip
+        folder = self.out / name
+        own = {"data": self.unlabelled, "weights": weights, "boxes": self.boxes}
+        options = {**own, **self.config["full"]["label"]}
         keep(folder / "options.yaml", {**options, "size": self.size})
         if not (folder / "train.txt").is_file():
             self._csknet(
