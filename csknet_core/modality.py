@@ -20,15 +20,15 @@ class Mode(str, Enum):
     OPTICAL_ONLY = "optical_only"
 
     @property
-    def modalities(self) -> frozenset[Modality]:
-        """The modalities whose images this mode reads."""
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities whose images this mode reads, in the order networks take them."""
         return _MODALITIES[self]
 
 
 _MODALITIES = {
-    Mode.FUSED: frozenset(Modality),
-    Mode.THERMAL_ONLY: frozenset({Modality.THERMAL}),
-    Mode.OPTICAL_ONLY: frozenset({Modality.OPTICAL}),
+    Mode.FUSED: (Modality.OPTICAL, Modality.THERMAL),
+    Mode.THERMAL_ONLY: (Modality.THERMAL,),
+    Mode.OPTICAL_ONLY: (Modality.OPTICAL,),
 }
 
 

@@ -48,7 +48,7 @@ def save_network(
     os.replace(partial, path)
 
 
-def load_network(name_or_path: str = "") -> tuple[CSKNet, WeightsInfo]:
+def load_network(name_or_path: str | Path = "") -> tuple[CSKNet, WeightsInfo]:
     """Load a network in evaluation mode, float32, on the CPU.
 
     Raises:

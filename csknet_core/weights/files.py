@@ -66,7 +66,7 @@ def shipped_weights() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def find_weights(name_or_path: str = "") -> Path:
+def find_weights(name_or_path: str | Path = "") -> Path:
     """Return the path of a weights file.
 
     Args:
@@ -75,7 +75,7 @@ def find_weights(name_or_path: str = "") -> Path:
     Raises:
         WeightsError: there is no such file, or it is not a .safetensors file.
     """
-    name = name_or_path or DEFAULT_WEIGHTS
+    name = str(name_or_path) or DEFAULT_WEIGHTS
     shipped = SHIPPED / f"{name}.safetensors"
     if "/" not in name and shipped.is_file():
         return shipped

@@ -6,10 +6,13 @@ import torch
 
 from csknet_core.classes import MFNET
 from csknet_core.data.datasets import Pair
+from csknet_core.data.synthetic import random_frame
 from csknet_core.errors import ConfigError, DataError
-from csknet_core.modality import Mode
+from csknet_core.modality import Modality, Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.inference import DeployedNetwork
+from csknet_core.model.zoo import load_network
+from csknet_core.runtime.preprocess import normalize_still
 from csknet_core.training.calibrate import (
     TEMPERATURES,
     Fit,
@@ -51,12 +54,12 @@ def random_pair(seed: int, labels: np.ndarray | None = None) -> Pair:
 
 
 def logits(network: CSKNet, mode: Mode, pair: Pair) -> torch.Tensor:
-    images = {
-        "optical": torch.from_numpy(pair.optical),
-        "thermal": torch.from_numpy(pair.thermal.astype(np.float32) / 255),
-    }
+    optical = torch.from_numpy(pair.optical)
+    thermal = torch.from_numpy(normalize_still(pair.thermal))
     body = DeployedNetwork(network, mode)
-    return body.logits(*(images[modality.value] for modality in mode.modalities))
+    if mode is Mode.FUSED:
+        return body.logits(optical, thermal)
+    return body.logits(thermal if mode is Mode.THERMAL_ONLY else optical)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -102,6 +105,20 @@ def test_a_network_that_is_too_sure_gets_a_higher_temperature_than_one_that_is_n
     for true, fit in found.items():
         assert fit.temperature == pytest.approx(true, rel=0.08)
         assert fit.after < fit.before
+
+
+def test_every_mode_is_fitted_on_the_images_it_reads(default_weights):
+    """A fused network takes two images of any kind: swapped ones would go unnoticed."""
+
+    network, _ = load_network(default_weights)
+    frame = random_frame(7, SIZE)
+    pair = Pair("7D", frame.optical, frame.thermal, frame.labels)
+    truth = torch.from_numpy(frame.labels.astype(np.int64))[None]
+    fits = fit_temperatures(network.eval(), Pairs([pair]), SIZE)
+    for mode, fit in fits.items():
+        full = torch.nn.functional.interpolate(logits(network, mode, pair), SIZE, mode="bilinear")
+        loss = torch.nn.functional.cross_entropy(full, truth)
+        assert fit.before == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_the_fit_is_never_worse_than_no_temperature(network):
