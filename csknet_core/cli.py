@@ -132,6 +132,9 @@ def pseudo_label(
     boxes: Annotated[
         str, typer.Option(help="Classes of the ids in boxes/NAME.txt, separated by commas.")
     ] = "",
+    split: Annotated[
+        str, typer.Option(help="Names listed in SPLIT.txt only; empty takes all.")
+    ] = "",
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability.")] = 0.8,
     box_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Least probability inside boxes.")
@@ -153,7 +156,7 @@ def pseudo_label(
     paths = [str(find_weights(name)) for name in weights]
     _prepare_folder(out)
     classes = load_network(paths[0])[1].classes
-    pairs = open_pairs(data, "", classes, layout="plain")
+    pairs = open_pairs(data, split, classes, layout="plain")
     settings = PseudoSettings(size, threshold, box_threshold, box_odds, box_share=box_share)
     boxed = [name.strip() for name in boxes.split(",") if name.strip()]
     with Progress(console=console) as progress:

@@ -25,6 +25,8 @@ from benchmarks.settings import keep, merge
 
 _CONFIG = Path(__file__).with_name("little_data.yaml")
 _BASELINE, _FULL = "two branches, summed", "the method, unlabelled pairs, rendered drives"
+APART = "apart"
+"""Split of the unlabelled pairs that are used."""
 console = Console()
 
 
@@ -79,7 +81,9 @@ class Comparison:
 
     def _label(self, name: str, weights: Path) -> Path:
         folder = self.out / name
-        own = {"data": self.unlabelled, "weights": weights, "boxes": self.boxes}
+        pairs = self.out / "unlabelled"
+        keep_apart(self.unlabelled, self.data, self.config["full"]["apart"], pairs)
+        own = {"data": pairs, "split": APART, "weights": weights, "boxes": self.boxes}
         options = {**own, **self.config["full"]["label"]}
         keep(folder / "options.yaml", {**options, "size": self.size})
         if not (folder / "train.txt").is_file():
@@ -108,6 +112,30 @@ class Comparison:
             code = subprocess.call(command, stdout=log, stderr=log)
         if code:
             raise SystemExit(f"{self.out / 'log.txt'}: csknet {arguments[0]} ended with {code}")
+
+
+def keep_apart(unlabelled: Path, data: Path, apart: int, out: Path) -> None:
+    """List the pairs that were not recorded close to a validation pair.
+
+    Args:
+        unlabelled: plain folder of pairs that are named by number and D or N, as MFNet's are.
+        data: labelled pairs with a split `val`, named alike.
+        apart: of two pairs as close in number, and both of the day or of the night, the unlabelled
+            one is left out: it may show the place that is scored.
+        out: folder that gets links to the pairs and the list.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for kind in ("rgb", "thermal", "boxes"):
+        if not (out / kind).exists():
+            (out / kind).symlink_to(unlabelled / kind)
+    scored = (data / "val.txt").read_text(encoding="utf-8").split()
+    names = sorted(file.stem for file in (unlabelled / "rgb").iterdir())
+    far = [name for name in names if not any(_close(name, other, apart) for other in scored)]
+    (out / f"{APART}.txt").write_text("\n".join(far) + "\n", encoding="utf-8")
+
+
+def _close(name: str, other: str, apart: int) -> bool:
+    return name[-1] == other[-1] and abs(int(name[:-1]) - int(other[:-1])) <= apart
 
 
 def flags(options: Mapping[str, object]) -> list[object]:

@@ -106,7 +106,7 @@ def label_pairs(
         ConfigError: the networks have different class tables, or `boxed` names no class of theirs.
         DataError: a pair or its boxes cannot be read.
     """
-    networks, classes = _load(weights)
+    networks, temperatures, classes = _load(weights)
     ids = [_class_id(classes, name) for name in boxed]
     (out / "labels").mkdir(parents=True, exist_ok=True)
     for kind in ("rgb", "thermal"):
@@ -116,7 +116,9 @@ def label_pairs(
     for index, name in enumerate(pairs.names):
         optical, thermal = pairs.images(index)
         boxes = read_boxes(pairs.root / "boxes" / f"{name}.txt", ids) if ids else []
-        probabilities = average_probabilities(networks, optical, thermal, settings.size)
+        probabilities = average_probabilities(
+            networks, optical, thermal, settings.size, temperatures
+        )
         labels = choose_labels(probabilities, boxes, ids, settings)
         cv2.imwrite(str(out / "labels" / f"{name}.png"), labels)
         counts += np.bincount(np.minimum(labels, len(classes)).ravel(), minlength=len(counts))
@@ -144,17 +146,23 @@ def read_boxes(file: Path, ids: Sequence[int]) -> list[Box]:
         if not line.strip():
             continue
         try:
-            box_id, *values = line.split()
-            x, y, width, height = (float(value) for value in values)
-            class_id = ids[int(box_id)]
-        except (ValueError, IndexError) as error:
+            boxes.append(_read_box(line, ids))
+        except ValueError as error:
             raise DataError(
                 f"{file}:{number}: '{line}' is not 'id x y width height' with an id below "
-                f"{len(ids)}"
+                f"{len(ids)} and the box, its centre first, in shares of the image"
             ) from error
-        edges = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-        boxes.append(Box(class_id, *edges))
     return boxes
+
+
+def _read_box(line: str, ids: Sequence[int]) -> Box:
+    """Return the box of a line; ValueError says that it is none."""
+    box_id, *values = line.split()
+    x, y, width, height = (float(value) for value in values)
+    centred = 0 <= x <= 1 and 0 <= y <= 1  # not so in pixels, nor of NaN
+    if int(box_id) not in range(len(ids)) or not (centred and 0 < width <= 1 and 0 < height <= 1):
+        raise ValueError("out of range")
+    return Box(ids[int(box_id)], x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
 @torch.no_grad()
@@ -163,6 +171,7 @@ def average_probabilities(
     optical: NDArray[np.uint8],
     thermal: NDArray[np.generic],
     size: tuple[int, int],
+    temperatures: Sequence[float] = (),
 ) -> NDArray[np.float32]:
     """Return fused probabilities (C, H, W) at the images' size, averaged over networks and mirror.
 
@@ -171,14 +180,15 @@ def average_probabilities(
         optical: (H, W, 3) uint8 RGB.
         thermal: (H, W) raw values.
         size: height and width the networks see.
+        temperatures: of the networks' fused answers; without any all are 1.
     """
     images = resize_optical(optical, size), resize_thermal(normalize_still(thermal), size)
     pair = [_tensor(image) for image in images]
     total: Tensor | None = None
-    for network in networks:
+    for network, temperature in zip(networks, temperatures or [1.0] * len(networks), strict=True):
         for mirror in (False, True):
             views = [t.flip(3) for t in pair] if mirror else pair
-            logits = network.predict(Mode.FUSED, views[0], views[1])
+            logits = network.predict(Mode.FUSED, views[0], views[1]) / temperature
             full = F.interpolate(logits, optical.shape[:2], mode="bilinear", align_corners=False)
             seen = full.softmax(1).flip(3) if mirror else full.softmax(1)
             total = seen if total is None else total + seen
@@ -222,10 +232,13 @@ def choose_labels(
         if found.size and found.mean() < settings.least_fill:
             # An object that the networks miss must not be taught as background.
             result[cut] = np.where(labels[cut] == 0, IGNORE_ID, result[cut])
+    for box in boxes if settings.box_share else ():
+        cut = box.cut(size)
         given = result[cut] == box.class_id
-        if settings.box_share and given.size and given.mean() < settings.least_fill:
+        if given.size and given.mean() < settings.least_fill:
             likely = _likeliest(odds[:, cut[0], cut[1]], box.class_id, settings.box_share)
-            result[cut][likely] = box.class_id
+            # Of overlapping boxes, such as a rider's and a bike's, none takes the other's pixels.
+            result[cut][likely & (result[cut] == IGNORE_ID)] = box.class_id
     return result
 
 
@@ -244,15 +257,18 @@ def _likeliest(odds: NDArray[np.float32], class_id: int, share: float) -> NDArra
     return np.asarray(score >= np.quantile(score, 1 - share))
 
 
-def _load(weights: Sequence[str]) -> tuple[list[CSKNet], ClassTable]:
+def _load(weights: Sequence[str]) -> tuple[list[CSKNet], list[float], ClassTable]:
+    """Return the networks, the temperatures of their fused answers, and their class table."""
     if not weights:
         raise ConfigError("no weights to label with; name one file or more")
     loaded = [load_network(path) for path in weights]
-    tables = [info.classes for _, info in loaded]
-    for path, table in zip(weights, tables, strict=True):
-        if table.names != tables[0].names:
+    infos = [info for _, info in loaded]
+    for path, info in zip(weights, infos, strict=True):
+        if info.classes.names != infos[0].classes.names:
             raise ConfigError(f"{path}: other classes than {weights[0]}; they cannot be averaged")
-    return [network.eval().requires_grad_(False) for network, _ in loaded], tables[0]
+    networks = [network.eval().requires_grad_(False) for network, _ in loaded]
+    temperatures = [info.temperature.get(Mode.FUSED, 1.0) for info in infos]
+    return networks, temperatures, infos[0].classes
 
 
 def _class_id(classes: ClassTable, name: str) -> int:
