@@ -93,8 +93,13 @@ class GroundFrame:
         return finite(self.ground[contact_mask(self.pixels.obstacle())])
 
     def clear(self) -> NDArray[np.float32]:
-        """Return the end of the clear ground that starts at the image's bottom."""
-        return finite(self.ground[clear_mask(self.pixels.clear())])
+        """Return the end of the clear ground that starts at the image's bottom.
+
+        A class that can be driven over may go on above the horizon, as background does: there the
+        ground ends where it is last seen.
+        """
+        seen = np.isfinite(self.ground[..., 0])
+        return self.ground[clear_mask(self.pixels.clear() & seen)]
 
     def points(self) -> NDArray[np.float32]:
         """Return the ground points; the body of an obstacle, above the ground, has none."""

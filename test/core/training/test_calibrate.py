@@ -109,7 +109,7 @@ def test_a_network_that_is_too_sure_gets_a_higher_temperature_than_one_that_is_n
 
 def test_every_mode_is_fitted_on_the_images_it_reads(default_weights):
     """A fused network takes two images of any kind: swapped ones would go unnoticed."""
-
+    assert Mode.FUSED.modalities == (Modality.OPTICAL, Modality.THERMAL)
     network, _ = load_network(default_weights)
     frame = random_frame(7, SIZE)
     pair = Pair("7D", frame.optical, frame.thermal, frame.labels)
