@@ -34,6 +34,7 @@ def decode_frame(
     frame: FrameSet[Any],
     on_problem: Callable[[Modality, ImageError], None],
     most_pixels: int = MAX_PIXELS,
+    check: Callable[[Modality, NDArray[Any]], None] = lambda modality, image: None,
 ) -> Decoded:
     """Decode the messages of a frame set.
 
@@ -41,6 +42,7 @@ def decode_frame(
         frame: its data are `sensor_msgs/Image` or `CompressedImage` messages.
         on_problem: told of a message that cannot be used.
         most_pixels: larger images are refused before anything is copied.
+        check: raises ImageError for an image that the segmenter cannot use, see `Segmenter.check`.
 
     Raises:
         ImageError: no image is left.
@@ -49,13 +51,17 @@ def decode_frame(
     absence, problem = frame.absence, None
     if frame.optical is not None:
         try:
-            optical = optical_from_message(frame.optical.data, most_pixels)
+            image = optical_from_message(frame.optical.data, most_pixels)
+            check(Modality.OPTICAL, image)
+            optical = image
         except ImageError as error:
             absence, problem = Reason.OPTICAL_INVALID, error
             on_problem(Modality.OPTICAL, error)
     if frame.thermal is not None:
         try:
-            thermal = thermal_from_message(frame.thermal.data, most_pixels)
+            image = thermal_from_message(frame.thermal.data, most_pixels)
+            check(Modality.THERMAL, image)
+            thermal = image
         except ImageError as error:
             absence, problem = Reason.THERMAL_INVALID, error
             on_problem(Modality.THERMAL, error)

@@ -346,7 +346,9 @@ class SegmentationNode(LifecycleNode):
             )
         frame, started = job.frame, time.monotonic_ns()
         try:
-            images = decode_frame(frame, self._on_problem, settings.max_image_pixels)
+            images = decode_frame(
+                frame, self._on_problem, settings.max_image_pixels, segmenter.check
+            )
             decoded = time.monotonic_ns()
             shot = self._recorder.decoded(frame.stamp_ns, images)
             if self._resumed:

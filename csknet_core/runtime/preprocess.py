@@ -138,8 +138,9 @@ class ThermalNormalizer:
         if image.dtype == np.uint8:
             return 0.0, 255.0
         first_row, first_column = ((min(_SUBSAMPLE, side) - 1) // 2 for side in image.shape)
-        live = image[first_row::_SUBSAMPLE, first_column::_SUBSAMPLE].ravel()
-        live = live[np.isfinite(live)] if image.dtype == np.float32 else live[live > 0]
+        live = _live(image[first_row::_SUBSAMPLE, first_column::_SUBSAMPLE])
+        if not live.size:
+            live = _live(image)
         if not live.size:
             raise ImageError("thermal image has no live pixel (all NaN or zero)")
         low, high = np.percentile(live, (settings.low_percentile, settings.high_percentile))
@@ -158,6 +159,12 @@ class ThermalNormalizer:
         span = self.settings.minimum_span or (400.0 if dtype == np.uint16 else 4.0)
         missing = max(0.0, span - (high - low))
         return low - missing / 2, high + missing / 2
+
+
+def _live(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the values (N,) of the pixels that are not dead."""
+    values = image.ravel()
+    return values[np.isfinite(values) if image.dtype == np.float32 else values > 0]
 
 
 def normalize_still(image: NDArray[Any]) -> NDArray[np.float32]:

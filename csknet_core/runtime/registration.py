@@ -180,6 +180,24 @@ class Registration:
             return self.geometry.thermal_size
         return self.geometry.optical_size
 
+    def check(self, modality: Modality, own: Size) -> None:
+        """Check that a camera's images still have the aspect they were registered with.
+
+        Args:
+            modality: the camera.
+            own: height and width of its image.
+
+        Raises:
+            ImageError: they have another one: the driver crops now, or did so then.
+        """
+        thermal = modality is Modality.THERMAL
+        made_for = self.geometry.thermal_size if thermal else self.geometry.optical_size
+        if abs(own[0] * made_for[1] - own[1] * made_for[0]) > 0.01 * own[0] * made_for[1]:
+            raise ImageError(
+                f"{modality.value} image is {own[1]}x{own[0]}, but the registration was made for "
+                f"{made_for[1]}x{made_for[0]}; register the cameras again"
+            )
+
     def warp(self, image: Image, size: Size) -> tuple[Image, NDArray[np.bool_]]:
         """Bring an image of the other camera onto the grid, sampled at any size.
 
@@ -214,14 +232,8 @@ class Registration:
 
     def _prepare(self, own: Size, size: Size) -> _Grid:
         onto_thermal = self.grid is Modality.THERMAL
-        other = Modality.OPTICAL if onto_thermal else Modality.THERMAL
+        self.check(Modality.OPTICAL if onto_thermal else Modality.THERMAL, own)
         geometry = self.geometry
-        made_for = geometry.optical_size if onto_thermal else geometry.thermal_size
-        if abs(own[0] * made_for[1] - own[1] * made_for[0]) > 0.01 * own[0] * made_for[1]:
-            raise ImageError(
-                f"{other.value} image is {own[1]}x{own[0]}, but the registration was made for "
-                f"{made_for[1]}x{made_for[0]}; register the cameras again"
-            )
         if onto_thermal:
             x, y = geometry.optical_pixels(size, own)
         else:

@@ -146,6 +146,24 @@ class Segmenter:
         """Classes of the ids in the label maps."""
         return self.engine.classes
 
+    def check(self, modality: Modality, image: NDArray[Any]) -> None:
+        """Check that an image can be used, so that a bad one costs only its own camera.
+
+        Args:
+            modality: the camera.
+            image: optical (H, W, 3) or thermal (H, W).
+
+        Raises:
+            ImageError: another shape or type, nothing but telemetry, or of another aspect than the
+                cameras were registered with.
+        """
+        if modality is Modality.OPTICAL:
+            check_optical(image)
+        else:
+            self.thermal.without_telemetry(image)
+        if self.registration is not None:
+            self.registration.check(modality, (image.shape[0], image.shape[1]))
+
     def segment(
         self,
         optical: NDArray[np.uint8] | None,
@@ -172,9 +190,12 @@ class Segmenter:
 
         Raises:
             NoUsableModalityError: no image can be trusted; it carries the `decision`.
-            ImageError: an image has a shape or type that cannot be used.
+            ImageError: an image cannot be used, see `check`.
             EngineError: inference failed.
         """
+        for modality, image in ((Modality.OPTICAL, optical), (Modality.THERMAL, thermal)):
+            if image is not None:
+                self.check(modality, image)
         start = time.perf_counter()
         decision = self._decide(optical, thermal, absence, optical_stamp_ns, thermal_stamp_ns)
         if decision.mode is None:
@@ -206,8 +227,6 @@ class Segmenter:
         optical_stamp_ns: int | None,
         thermal_stamp_ns: int | None,
     ) -> Decision:
-        if optical is not None:
-            check_optical(optical)
         scene = None
         if thermal is not None:
             # Telemetry counts on while a camera repeats its image.

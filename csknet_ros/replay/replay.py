@@ -199,8 +199,12 @@ class _Replayer:
             difference = self._sync.health.clock_difference_ns
             self._clock_difference_ns = difference or self._clock_difference_ns
         try:
-            most_pixels = self._job.run.max_image_pixels
-            images = decode_frame(_unwrap(frame), self._on_problem, most_pixels)
+            images = decode_frame(
+                _unwrap(frame),
+                self._on_problem,
+                self._job.run.max_image_pixels,
+                self._segmenter.check,
+            )
             answer = self._segmenter.segment(
                 images.optical,
                 images.thermal,

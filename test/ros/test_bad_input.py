@@ -8,6 +8,7 @@ from support.engines import PERSON, SIZE
 from support.graph import Graph, optical_image, thermal_image, wait_for
 
 from csknet_core.modality import Reason
+from csknet_core.runtime.registration import Homography
 from csknet_ros.frames import DropReason
 from csknet_ros.images import fill_message, labels_from_message
 from csknet_ros.segmentation_node import SegmentationNode
@@ -51,6 +52,34 @@ def test_a_bad_thermal_image_leaves_the_rgb_answer(graph, index, changes):
     graph.publish_thermal(index, **changes)
     status = graph.status_at(index)
     assert (status.mode, status.reason) == ("optical_only", Reason.THERMAL_INVALID.value)
+
+
+@pytest.mark.parametrize("camera", ["rgb", "thermal"])
+def test_a_registered_camera_that_changes_its_aspect_leaves_the_others_answer(tmp_path, camera):
+    """As a driver that comes back in another format does."""
+    path = tmp_path / "cameras.yaml"
+    Homography(np.eye(3), SIZE, SIZE).save(path)
+    with Graph(**{"registration.file": str(path)}) as graph:
+        assert graph.send(0).mode == "fused"
+        rows = 3 * SIZE[0] // 4
+        graph.publish_rgb(1, optical_image()[: rows if camera == "rgb" else None])
+        graph.publish_thermal(1, thermal_image()[: rows if camera == "thermal" else None])
+        status, message = graph.answer_at(1)
+        expected = {
+            "rgb": ("thermal_only", Reason.OPTICAL_INVALID.value),
+            "thermal": ("optical_only", Reason.THERMAL_INVALID.value),
+        }
+        assert (status.mode, status.reason) == expected[camera]
+        assert labels_from_message(message).shape == SIZE
+        assert graph.send(2).mode == "fused"
+
+
+def test_a_thermal_image_of_telemetry_alone_leaves_the_rgb_answer():
+    with Graph(**{"thermal.telemetry_rows": 2}) as graph:
+        graph.publish_rgb(0)
+        graph.publish_thermal(0, thermal_image()[:2])
+        status = graph.status_at(0)
+        assert (status.mode, status.reason) == ("optical_only", Reason.THERMAL_INVALID.value)
 
 
 def test_a_bad_thermal_image_alone_is_dropped(graph, index):

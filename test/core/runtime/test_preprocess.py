@@ -150,3 +150,11 @@ def test_resizing_keeps_type_and_labels_keep_their_ids():
 def test_an_optical_image_of_another_form_is_refused():
     with pytest.raises(ImageError, match=r"\(H, W, 3\) uint8"):
         resize_optical(np.zeros((4, 4), np.uint8), (2, 2))
+
+
+def test_few_live_pixels_between_the_samples_give_the_range():
+    image = np.zeros((16, 16), np.uint16)
+    image[::4, ::4] = 29000 + np.arange(16, dtype=np.uint16).reshape(4, 4) * 100
+    got = ThermalNormalizer(ThermalSettings())(image)
+    assert got[0, 0] < 0.05
+    assert got[12, 12] > 0.95

@@ -7,7 +7,7 @@ from support.engines import SIZE as NETWORK
 from csknet_core.data.datasets import read_optical, read_thermal
 from csknet_core.data.synthetic import random_frame
 from csknet_core.errors import ConfigError, DataError, ImageError
-from csknet_core.modality import Mode
+from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
 from csknet_core.runtime.register import draw_check, estimate_from_pairs, estimate_from_points
@@ -64,6 +64,18 @@ def test_an_image_of_another_aspect_is_refused():
     registration = Registration(Homography(SHIFT, SIZE, SIZE))
     with pytest.raises(ImageError, match="register the cameras again"):
         registration.warp(texture((128, 128)), SIZE)
+
+
+def test_images_of_either_camera_are_checked_against_its_own_size():
+    wide = (SIZE[0] // 2, SIZE[1])
+    registration = Registration(Homography(SHIFT, SIZE, wide))
+    double = (2 * wide[0], 2 * wide[1])
+    registration.check(Modality.THERMAL, SIZE)
+    registration.check(Modality.OPTICAL, double)  # more pixels, the same picture
+    with pytest.raises(ImageError, match="thermal image is"):
+        registration.check(Modality.THERMAL, wide)
+    with pytest.raises(ImageError, match="optical image is"):
+        registration.check(Modality.OPTICAL, SIZE)
 
 
 def test_a_saved_homography_is_read_back(tmp_path):
