@@ -65,6 +65,7 @@ class SpectralDistillation(nn.Module):
         features: list[tuple[Tensor, Tensor]],
         teacher_logits: Tensor,
         teacher_features: list[Tensor],
+        alone: Tensor,
     ) -> dict[str, Tensor]:
         """Return the weighted terms "pixel_distillation" and "feature_distillation".
 
@@ -73,25 +74,27 @@ class SpectralDistillation(nn.Module):
             features: optical and thermal features of the five encoder stages.
             teacher_logits: (B, C, h, w).
             teacher_features: of the five encoder stages; channels may differ from the student's.
+            alone: (B,) weight of every sample in what the optical branch alone learns: 0 for
+                samples whose optical features are partly thermal ones, and mean 1.
         """
         settings = self.settings
         pixel = channel_wise_distillation(optical_logits, teacher_logits, settings.temperature)
-        feature = torch.zeros((), device=optical_logits.device)
+        feature = torch.zeros(len(alone), device=optical_logits.device)
         for stage in settings.shared_stages:
             target = low_pass(teacher_features[stage - 1], settings.low_pass)
             for branch in features[stage - 1]:
                 feature = feature + attention_transfer(low_pass(branch, settings.low_pass), target)
         for stage in settings.optical_stages:
             optical, _ = features[stage - 1]
-            feature = feature + attention_transfer(optical, teacher_features[stage - 1])
+            feature = feature + alone * attention_transfer(optical, teacher_features[stage - 1])
         return {
-            "pixel_distillation": settings.pixel_weight * pixel,
-            "feature_distillation": settings.feature_weight * feature,
+            "pixel_distillation": settings.pixel_weight * (alone * pixel).mean(),
+            "feature_distillation": settings.feature_weight * feature.mean(),
         }
 
 
 def channel_wise_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return `t^2 / (B C) sum_c KL(softmax_HW(T_c / t) || softmax_HW(S_c / t))`.
+    """Return `t^2 / C sum_c KL(softmax_HW(T_c / t) || softmax_HW(S_c / t))` (B,) of every sample.
 
     Every class map becomes a distribution over the image's places, so that the student learns
     where a class is rather than how sure the teacher is.
@@ -104,17 +107,17 @@ def channel_wise_distillation(student: Tensor, teacher: Tensor, temperature: flo
     target = F.log_softmax(teacher.detach().float().flatten(2) / temperature, dim=2)
     own = F.log_softmax(student.float().flatten(2) / temperature, dim=2)
     divergence = (target.exp() * (target - own)).sum(2)
-    return temperature**2 * divergence.mean()
+    return temperature**2 * divergence.mean(1)
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return `mean (Q_S - Q_T)^2` with `Q = q / |q|_2`, `q = mean_c A_c^2`.
+    """Return `mean (Q_S - Q_T)^2` (B,), where `Q = q / |q|_2` and `q = mean_c A_c^2`.
 
     Args:
         student: features (B, C, H, W).
         teacher: features (B, C', H, W); no gradient flows into them.
     """
-    return F.mse_loss(_attention(student), _attention(teacher.detach()))
+    return (_attention(student) - _attention(teacher.detach())).square().mean(1)
 
 
 def _attention(features: Tensor) -> Tensor:

@@ -74,7 +74,9 @@ class TrainingGraph(nn.Module):
         terms: dict[str, Tensor] = self.supervised(logits, labels, exchange)
         if self._teacher is not None:
             taught = self._teacher(optical)
-            terms |= self.distillation(logits.optical, features, taught.logits, taught.features)
+            terms |= self.distillation(
+                logits.optical, features, taught.logits, taught.features, self._alone(exchange)
+            )
         settings = self.recipe.contrast
         if self.contrast is not None:
             predictions = logits.optical.argmax(1), logits.thermal.argmax(1)
@@ -84,3 +86,16 @@ class TrainingGraph(nn.Module):
             active = settings.weight if step >= settings.warmup else 0.0
             terms["contrast"] = active * contrast
         return terms
+
+    def _alone(self, exchange: Tensor) -> Tensor:
+        """Return the weight (B,) of samples in what the teacher teaches the optical branch alone.
+
+        After exchange part of the optical features are thermal ones, through which the thermal
+        branch would be taught as well. Where no sample is without exchange (no modality dropout)
+        there is no other choice. Divided by what is expected, so that the weights of all processes
+        together have mean 1.
+        """
+        dropped = self.recipe.modality_dropout
+        if dropped == 0:
+            return torch.ones(len(exchange), device=exchange.device)
+        return (~exchange).float() / dropped

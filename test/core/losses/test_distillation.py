@@ -11,6 +11,9 @@ from csknet_core.losses.distillation import (
     low_pass,
 )
 
+ALL = torch.ones(2)
+"""Weights of two samples that both count."""
+
 
 def softmax(values: np.ndarray) -> np.ndarray:
     shifted = np.exp(values - values.max())
@@ -20,13 +23,13 @@ def softmax(values: np.ndarray) -> np.ndarray:
 def test_channel_wise_distillation_is_that_of_the_equation():
     rng = np.random.default_rng(0)
     student, teacher = rng.standard_normal((2, 2, 3, 4, 5)) * 6
-    total = 0.0
+    losses = channel_wise_distillation(torch.tensor(student), torch.tensor(teacher), 4.0)
     for b in range(2):
+        total = 0.0
         for c in range(3):
             target, own = softmax(teacher[b, c] / 4.0), softmax(student[b, c] / 4.0)
             total += float((target * np.log(target / own)).sum())
-    loss = channel_wise_distillation(torch.tensor(student), torch.tensor(teacher), 4.0)
-    assert float(loss) == pytest.approx(4.0**2 * total / (2 * 3), rel=1e-5)
+        assert float(losses[b]) == pytest.approx(4.0**2 * total / 3, rel=1e-5)
 
 
 def test_channel_wise_distillation_ignores_how_sure_the_teacher_is_of_a_class():
@@ -43,9 +46,9 @@ def test_attention_transfer_is_that_of_the_equation():
         q = (features**2).mean(1).reshape(2, -1)
         return q / np.linalg.norm(q, axis=1, keepdims=True)
 
-    expected = ((attention(student) - attention(teacher)) ** 2).mean()
-    loss = attention_transfer(torch.tensor(student), torch.tensor(teacher))
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    expected = ((attention(student) - attention(teacher)) ** 2).mean(1)
+    losses = attention_transfer(torch.tensor(student), torch.tensor(teacher))
+    assert losses.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_low_pass_keeps_slow_changes_and_drops_fast_ones():
@@ -68,7 +71,7 @@ def test_early_stages_teach_both_branches_and_late_ones_the_optical_branch():
     optical, thermal, teacher = make_features(0), make_features(1), make_features(2, 6)
     logits = torch.randn(2, 3, 8, 8, requires_grad=True)
     terms = SpectralDistillation(DistillationSettings())(
-        logits, list(zip(optical, thermal, strict=True)), torch.randn(2, 3, 8, 8), teacher
+        logits, list(zip(optical, thermal, strict=True)), torch.randn(2, 3, 8, 8), teacher, ALL
     )
     sum(terms.values()).backward()
     assert logits.grad is not None
@@ -87,16 +90,30 @@ def test_the_thermal_branch_learns_only_the_low_frequencies_of_the_teacher():
         pairs = list(zip(thermal, thermal, strict=True))
         logits = torch.zeros(2, 3, 8, 8)
         distillation = SpectralDistillation(settings)
-        return float(distillation(logits, pairs, logits, teacher)["feature_distillation"])
+        return float(distillation(logits, pairs, logits, teacher, ALL)["feature_distillation"])
 
     same, with_detail = term(thermal[0].detach()), term(thermal[0].detach() + 5 * fast)
     assert same == pytest.approx(0, abs=1e-6)
     assert with_detail == pytest.approx(0, abs=1e-3)
 
 
+def test_samples_of_no_weight_teach_the_optical_branch_nothing_alone():
+    optical, thermal, teacher = make_features(0), make_features(1), make_features(2)
+    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+    terms = SpectralDistillation(DistillationSettings())(
+        logits, list(zip(optical, thermal, strict=True)), torch.randn(2, 3, 8, 8), teacher,
+        torch.tensor([0.0, 2.0]),
+    )  # fmt: skip
+    sum(terms.values()).backward()
+    for gradient in (logits.grad, optical[2].grad, optical[3].grad):
+        assert gradient[0].abs().max() == 0
+        assert gradient[1].abs().max() > 0
+    assert optical[0].grad[0].abs().max() > 0  # what both share is taught with every sample
+
+
 def test_weights_scale_their_terms():
     pairs = list(zip(make_features(0), make_features(1), strict=True))
-    arguments = (torch.randn(2, 3, 8, 8), pairs, torch.randn(2, 3, 8, 8), make_features(2))
+    arguments = (torch.randn(2, 3, 8, 8), pairs, torch.randn(2, 3, 8, 8), make_features(2), ALL)
     one = SpectralDistillation(DistillationSettings(pixel_weight=1, feature_weight=1))(*arguments)
     two = SpectralDistillation(DistillationSettings(pixel_weight=2, feature_weight=3))(*arguments)
     assert float(two["pixel_distillation"] / one["pixel_distillation"]) == pytest.approx(2)

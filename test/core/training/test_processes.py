@@ -72,7 +72,8 @@ def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(tmp_path,
     assert len(curves["one"]) == RECIPE.steps
     assert curves["one"][0]["total"] > 1.1 * curves["one"][-1]["total"]
     for one, two in zip(curves["one"], curves["two"], strict=True):
-        assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
+        # Rounding grows from step to step: 1e-7 in the first, 5e-4 in the last.
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
     weights = [load_file(tmp_path / name / "tiny.safetensors") for name in ("one", "two")]
     for key, value in weights[0].items():
         assert torch.allclose(value.float(), weights[1][key].float(), rtol=2e-3, atol=1e-4), key
