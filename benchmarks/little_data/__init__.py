@@ -1,1 +1,1 @@
-"""What the whole method gets out of few labelled pairs, against a plain two-branch network."""
+"""What the recipe of the shipped weights gets out of few labelled pairs, against a plain network."""

@@ -1,4 +1,4 @@
-"""The whole method against a plain network: same labelled pairs, same optimiser steps.
+"""The recipe of the shipped weights against a plain network: same labelled pairs and steps.
 
 python -m benchmarks.little_data --data LABELLED --unlabelled PAIRS_WITH_BOXES --out runs/little
 

@@ -237,7 +237,7 @@ def choose_labels(
         given = result[cut] == box.class_id
         if given.size and given.mean() < settings.least_fill:
             likely = _likeliest(odds[:, cut[0], cut[1]], box.class_id, settings.box_share)
-            # Of overlapping boxes, such as a rider's and a bike's, none takes the other's pixels.
+            # Of overlapping boxes, such as a rider's and a bike's, the first keeps its pixels.
             result[cut][likely & (result[cut] == IGNORE_ID)] = box.class_id
     return result
 

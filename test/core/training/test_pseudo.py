@@ -8,6 +8,7 @@ import torch
 from csknet_core.classes import MFNET
 from csknet_core.data.layouts import open_pairs
 from csknet_core.errors import ConfigError, DataError
+from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import save_network
 from csknet_core.training.pseudo import (
@@ -84,6 +85,19 @@ def test_of_a_missed_object_the_likeliest_share_of_its_box_can_be_labelled():
     assert (labels[0] == 255).all()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_missed_rider_and_the_bike_below_both_get_labels(order):
+    bike, rider = Box(BIKE, 0.0, 0.3, 1.0, 1.0), Box(PERSON, 0.2, 0.0, 0.8, 0.7)
+    settings = PseudoSettings(margin=0, box_share=0.4)
+    labels = choose_labels(scene(), [bike, rider][::order], BOXED, settings)
+    for box in (bike, rider):
+        cut = labels[box.cut(labels.shape)]
+        assert (cut == box.class_id).mean() > 0.15
+    first = bike if order == 1 else rider
+    cut = labels[first.cut(labels.shape)]
+    assert (cut == first.class_id).mean() == pytest.approx(0.4, abs=0.05)
+
+
 def test_boxes_are_read_from_the_lines_of_a_file(tmp_path):
     file = tmp_path / "one.txt"
     file.write_text("2 0.5 0.5 0.2 0.4\n\n")
@@ -94,7 +108,13 @@ def test_boxes_are_read_from_the_lines_of_a_file(tmp_path):
     assert Box(CAR, -0.1, 0.0, 0.5, 1.0).cut((10, 20), 2) == (slice(0, 12), slice(0, 12))
 
 
-@pytest.mark.parametrize("line", ["3 0.5 0.5 0.1 0.1", "0 0.5 0.5 0.1", "car 0 0 1 1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3 0.5 0.5 0.1 0.1", "-1 0.5 0.5 0.1 0.1", "0 0.5 0.5 0.1", "car 0 0 1 1",
+        "0 320 240 60 120", "0 0.5 nan 0.1 0.1", "0 0.5 0.5 0 0.1", "0 0.5 0.5 inf 0.1",
+    ],
+)  # fmt: skip
 def test_a_bad_line_of_boxes_is_named(tmp_path, line):
     file = tmp_path / "one.txt"
     file.write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
@@ -127,6 +147,26 @@ def test_probabilities_do_not_depend_on_which_side_an_image_is_seen_from(weights
     other = average_probabilities([network], optical[:, ::-1], thermal[:, ::-1], (64, 96))
     assert one.sum(0) == pytest.approx(1, abs=1e-4)
     assert other[..., ::-1] == pytest.approx(one, abs=2e-3)
+
+
+def test_least_probabilities_are_those_at_the_networks_temperature(tmp_path, weights):
+    from csknet_core.model.zoo import load_network
+
+    network, info = load_network(weights)
+    network.fused_head[-1].weight.data *= 100
+    for kind, shape in (("rgb", (64, 64, 3)), ("thermal", (64, 64))):
+        (tmp_path / "pairs" / kind).mkdir(parents=True)
+        noise = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+        cv2.imwrite(str(tmp_path / "pairs" / kind / "a.png"), noise)
+    pairs = open_pairs(tmp_path / "pairs", "", MFNET)
+    unknown = {}
+    for temperature in (1.0, 100.0):
+        file = tmp_path / f"{temperature}.safetensors"
+        save_network(file, network, MFNET, {}, {**info.temperature, Mode.FUSED: temperature})
+        out = tmp_path / f"{temperature}"
+        unknown[temperature] = label_pairs([str(file)], pairs, out, PseudoSettings((64, 64)))[-1]
+    assert unknown[1.0] < 64 * 64 / 2
+    assert unknown[100.0] == 64 * 64
 
 
 def test_networks_see_images_as_they_are_resized_in_training():
