@@ -1,1 +1,1 @@
-"""What the recipe of the shipped weights gets out of few labelled pairs, against a plain network."""
+"""The recipe of the shipped weights on few labelled pairs, against a plain network."""
