@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class TrainingMixture(Dataset[TensorSample]):
         rendered: share of samples that are rendered; 1 without folders.
         augmentation: applied to every sample.
         seed: of everything drawn.
-        unlabelled: pairs that give samples without labels (all 255); may be empty.
+        unlabelled: pairs that give samples without labels (all 255), even if they have some; may
+            be empty.
         unlabelled_share: share of samples that are unlabelled.
         limit: takes only so many labelled pairs of each folder, its first ones; 0 takes all.
         rendered_scale: range of the rendered size relative to 480x640.
@@ -66,7 +68,7 @@ class TrainingMixture(Dataset[TensorSample]):
 
     def _draw(self, rng: np.random.Generator) -> Sample:
         if self.unlabelled and rng.random() < self.unlabelled_share:
-            return _pick(self.unlabelled, rng)
+            return _without_labels(_pick(self.unlabelled, rng))
         if not self.labelled or rng.random() < self.rendered:
             return self._render(rng)
         return _pick(self.labelled, rng)
@@ -85,6 +87,10 @@ def _pick(pairs: list[tuple[PairDataset, int]], rng: np.random.Generator) -> Sam
     if labels is None:
         labels = np.full(pair.thermal.shape, IGNORE_ID, np.uint8)
     return Sample(pair.optical, normalize_still(pair.thermal), labels)
+
+
+def _without_labels(sample: Sample) -> Sample:
+    return replace(sample, labels=np.full_like(sample.labels, IGNORE_ID))
 
 
 def to_tensors(sample: Sample) -> TensorSample:

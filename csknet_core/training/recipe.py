@@ -29,8 +29,8 @@ class DataRecipe:
         split: their split.
         limit: takes only so many pairs of each folder, its first ones; 0 takes all.
         rendered: share of samples that are rendered; all of them without folders.
-        unlabelled: folders of pairs without labels, which distillation, and self-training where
-            it is on, learn from.
+        unlabelled: folders of pairs, all splits of them, which distillation, and self-training
+            where it is on, learn from; their labels, if they have some, are not used.
         unlabelled_share: share of samples that are unlabelled.
         classes: class table, a built-in name or a YAML file.
         workers: processes that prepare samples.

@@ -39,6 +39,13 @@ def test_unlabelled_pairs_come_in_their_share_without_labels(folders):
     assert float(optical.mean()) * 255 / 20 == pytest.approx(8.5, abs=0.6)
 
 
+def test_labels_of_unlabelled_pairs_are_not_used(folders):
+    """A folder may be named for its images though it has labels, of a validation split even."""
+    labelled, _ = folders
+    mixture = TrainingMixture([labelled], 12, 0.0, STILL, 0, [labelled], 1.0)
+    assert set(classes_of(mixture)) == {255}
+
+
 def test_a_limit_takes_the_first_pairs(folders):
     labelled, _ = folders
     mixture = TrainingMixture([labelled], 60, 0.0, STILL, 0, limit=2)
