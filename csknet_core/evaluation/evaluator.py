@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,37 +109,41 @@ def evaluate(
     folder: PairDataset,
     progress: Callable[[int], None] = lambda _: None,
     limit: int = 0,
+    modes: Sequence[Mode] = tuple(Mode),
 ) -> Evaluation:
-    """Score every mode on every pair.
+    """Score modes on every pair.
 
     Args:
         engine: its class table must be the folder's.
         folder: labelled pairs; names ending in D or N are also scored as day and night.
         progress: called with the number of pairs done.
         limit: score only so many pairs, the first ones; 0 scores all.
+        modes: those scored.
 
     Raises:
         DataError: the folder has no labels or a pair cannot be read.
     """
     if not folder.labelled:
         raise DataError(f"{folder.root}: no labels to score against; it needs labels/NAME.png")
-    result = Evaluation(engine.classes, {mode: ModeScores(engine.classes) for mode in Mode})
+    result = Evaluation(engine.classes, {mode: ModeScores(engine.classes) for mode in modes})
     for index in range(len(folder))[: limit or None]:
         pair = folder[index]
         assert pair.labels is not None
-        for mode, (labels, confidence) in answers(engine, pair).items():
+        for mode, (labels, confidence) in answers(engine, pair, modes).items():
             result.modes[mode].update(pair.name, labels, confidence, pair.labels)
         progress(index + 1)
     return result
 
 
-def answers(engine: Engine, pair: Pair) -> dict[Mode, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return label map and confidence (H, W) of every mode, at the size of the pair."""
+def answers(
+    engine: Engine, pair: Pair, modes: Sequence[Mode] = tuple(Mode)
+) -> dict[Mode, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Return label map and confidence (H, W) of each of the modes, at the size of the pair."""
     optical = resize_optical(pair.optical, engine.size)
     thermal = resize_thermal(normalize_still(pair.thermal), engine.size)
     size = (pair.optical.shape[0], pair.optical.shape[1])
     result = {}
-    for mode in Mode:
+    for mode in modes:
         labels, confidence = engine.run(mode, optical, thermal)
         result[mode] = resize_labels(labels, size), resize_labels(confidence, size)
     return result

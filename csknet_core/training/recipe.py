@@ -14,6 +14,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.input_size import check_size
 from csknet_core.losses.contrast import ContrastSettings
 from csknet_core.losses.distillation import DistillationSettings
+from csknet_core.modality import Modality, Mode
 from csknet_core.training.schedule import SCHEDULES
 from csknet_core.yaml_file import read_yaml
 
@@ -110,7 +111,7 @@ class Recipe:
         data: what to train on.
         model: settings of `ModelConfig` other than num_classes.
         modality: "both"; or "optical" or "thermal", which trains that branch alone, for a teacher
-            or a baseline.
+            or a baseline: without contrast, whatever its weight, which is between two branches.
         pretrained: start the encoder from ImageNet weights.
         init: start from a weights file instead.
         distillation: knowledge of an optical teacher.
@@ -137,7 +138,8 @@ class Recipe:
         checkpoint_every: steps between checkpoints.
 
     Raises:
-        ConfigError: a name that is unknown, or a value outside its range.
+        ConfigError: a name that is unknown, a value outside its range, or a setting that needs both
+            branches where one is trained alone.
     """
 
     name: str
@@ -188,6 +190,27 @@ class Recipe:
             "branch_weight", "seed",
         )  # fmt: skip
         _check_range(self, 0, 1, "ema", "modality_dropout")
+        if self.modality != "both":
+            self._check_alone()
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that the run trains."""
+        if self.modality == "both":
+            return tuple(Mode)
+        return tuple(mode for mode in Mode if mode.modalities == (Modality(self.modality),))
+
+    def _check_alone(self) -> None:
+        """Check that nothing is asked for that a branch trained alone cannot learn from."""
+        asked = {
+            "self_training.threshold": self.self_training.threshold > 0,
+            "distillation.teacher": bool(self.distillation.teacher),
+        }
+        for name in (name for name, wanted in asked.items() if wanted):
+            raise ConfigError(
+                f"{name} needs both branches, but modality '{self.modality}' trains one alone; "
+                "leave one of the two out"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data."""

@@ -92,7 +92,7 @@ class Trainer:
 
     @property
     def best_path(self) -> Path:
-        """Where those of the best validation so far are kept (mean mIoU of all modes)."""
+        """Where those of the best validation so far are kept (mean mIoU of the modes trained)."""
         return self.folder / f"{self.recipe.name}-best.safetensors"
 
     def run(self) -> Path:
@@ -182,7 +182,7 @@ class Trainer:
         """Score the saved weights where that is due and not done yet, and keep the best."""
         if self._scores_here():
             if self.step not in log.scored_steps():
-                log.scores(self.step, validate(self.weights_path, self.recipe.validation))
+                log.scores(self.step, validate(self.weights_path, self.recipe))
             if log.best_step() == self.step and _step_of(self.best_path) != self.step:
                 partial = self.best_path.with_suffix(".partial")
                 shutil.copyfile(self.weights_path, partial)

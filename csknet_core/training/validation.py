@@ -12,7 +12,7 @@ from csknet_core.data.layouts import open_pairs
 from csknet_core.errors import DataError
 from csknet_core.evaluation.evaluator import evaluate
 from csknet_core.runtime.backends import open_engine
-from csknet_core.training.recipe import ValidationRecipe
+from csknet_core.training.recipe import Recipe, ValidationRecipe
 
 
 def open_validation(recipe: ValidationRecipe, classes: ClassTable) -> PairDataset:
@@ -27,13 +27,14 @@ def open_validation(recipe: ValidationRecipe, classes: ClassTable) -> PairDatase
     return pairs
 
 
-def validate(weights: Path, recipe: ValidationRecipe) -> dict[str, float]:
-    """Return the mIoU over the classes present of every mode.
+def validate(weights: Path, recipe: Recipe) -> dict[str, float]:
+    """Return the mIoU over the classes present of every mode that a recipe trains.
 
     Raises:
         DataError: the folder cannot be used.
     """
+    validation = recipe.validation
     device = "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
-    engine = open_engine(weights, recipe.size, device)
-    scores = evaluate(engine, open_validation(recipe, engine.classes))
+    engine = open_engine(weights, validation.size, device)
+    scores = evaluate(engine, open_validation(validation, engine.classes), modes=recipe.modes)
     return {mode.value: score.parts["all"].miou() for mode, score in scores.modes.items()}

@@ -117,7 +117,11 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: a\nlr: .nan", "lr nan"), ("name: a\nclip: .inf", "clip inf"),
      ("name: a\nlr: 1" + "0" * 400, "too large"), ("name: a\nseed: -1", "seed -1"),
      ("name: a\ndata: {rendered: 2}", "rendered 2.0 is not in 0..1"),
-     ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1")],
+     ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1"),
+     ("name: a\nmodality: optical\nself_training: {threshold: 0.9}",
+      "self_training.threshold needs both branches, but modality 'optical'"),
+     ("name: a\nmodality: thermal\ndistillation: {teacher: a.safetensors}",
+      "distillation.teacher needs both branches, but modality 'thermal'")],
 )  # fmt: skip
 def test_malformed_recipes_say_what_is_wrong(tmp_path, text, words):
     file = tmp_path / "recipe.yaml"
@@ -172,6 +176,15 @@ def test_the_weights_of_the_best_validation_are_kept(tmp_path, pairs, monkeypatc
     trainer.run()
     assert load_network(str(trainer.best_path))[1].card["step"] == 2
     assert load_network(str(trainer.weights_path))[1].card["step"] == 3
+
+
+@pytest.mark.parametrize("modality", ["optical", "thermal"])
+def test_a_branch_alone_is_scored_by_its_own_mode(tmp_path, pairs, modality):
+    """The heads that are not trained would choose the best weights by chance."""
+    validation = ValidationRecipe(str(pairs / "pairs"), "val", every=4, size=(96, 128))
+    recipe = dataclasses.replace(SMALL, validation=validation, modality=modality)
+    Trainer(recipe, tmp_path).run()
+    assert set(read_table(tmp_path / "validation.csv")) == {"step", f"{modality}_only"}
 
 
 @pytest.mark.parametrize(("modality", "other"), [("optical", "thermal"), ("thermal", "optical")])
