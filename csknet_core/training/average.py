@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from csknet_core.errors import ConfigError
 from csknet_core.model.zoo import load_network, save_network
+from csknet_core.training.calibrate import sum_shifts
 from csknet_core.weights.files import WeightsInfo
 
 
@@ -34,12 +36,14 @@ def average_weights(files: Sequence[str], out: Path) -> list[str]:
         raise ConfigError("give two or more weights files to average")
     first, info = load_network(files[0])
     calibrated = [files[0]] * _is_calibrated(info)
+    cards = [info.card]
     total = {name: value.clone() for name, value in first.state_dict().items()}
     for file in files[1:]:
         network, other = load_network(file)
         if other.model != info.model or other.classes.names != info.classes.names:
             raise ConfigError(f"{file}: another network or other classes than {files[0]}")
         calibrated += [file] * _is_calibrated(other)
+        cards.append(other.card)
         for name, value in network.state_dict().items():
             total[name] += value
     mean = {
@@ -47,9 +51,20 @@ def average_weights(files: Sequence[str], out: Path) -> list[str]:
         for name, value in total.items()
     }
     first.load_state_dict(mean)
+    card: dict[str, Any] = {"average_of": [Path(file).name for file in files]}
+    if shifts := _mean_shifts(cards):
+        card["shifts"] = shifts
     with torch.no_grad():
-        save_network(out, first, info.classes, {"average_of": [Path(file).name for file in files]})
+        save_network(out, first, info.classes, card)
     return calibrated
+
+
+def _mean_shifts(cards: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what the mean of networks has of the shifts of its parts, which are in its biases."""
+    total: dict[str, float] = {}
+    for card in cards:
+        total = sum_shifts(card, total)
+    return {name: shift / len(cards) for name, shift in total.items()}
 
 
 def _is_calibrated(info: WeightsInfo) -> bool:

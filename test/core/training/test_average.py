@@ -9,10 +9,10 @@ from csknet_core.model.zoo import load_network, save_network
 from csknet_core.training.average import average_weights
 
 
-def write(path, seed, classes=MFNET, temperature=None):
+def write(path, seed, classes=MFNET, temperature=None, card=None):
     torch.manual_seed(seed)
     network = CSKNet(ModelConfig(num_classes=len(classes), decoder_width=8))
-    save_network(path, network, classes, {}, temperature)
+    save_network(path, network, classes, card or {}, temperature)
     return str(path)
 
 
@@ -34,6 +34,21 @@ def test_the_average_has_no_temperatures_and_it_is_told_whose_are_lost(tmp_path)
     assert average_weights([one, one], out) == []
     assert average_weights([one, other], out) == [other]
     assert set(load_network(str(out))[1].temperature.values()) == {1.0}
+
+
+def test_the_average_knows_the_shifts_it_has_of_its_parts(tmp_path):
+    """Biases are averaged with everything else, and a later calibration adds to the sum."""
+    cards = {"person": -1.0, "car": 0.5}, {"person": -0.5}, {}
+    files = [
+        write(tmp_path / f"{index}.safetensors", index, card={"shifts": shifts} if shifts else {})
+        for index, shifts in enumerate(cards)
+    ]
+    out = tmp_path / "mean.safetensors"
+    average_weights(files, out)
+    shifts = load_network(str(out))[1].card["shifts"]
+    assert shifts == pytest.approx({"person": -0.5, "car": 1 / 6})
+    average_weights(files[2:] * 2, out)
+    assert load_network(str(out))[1].card == {"average_of": ["2.safetensors"] * 2}
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path):
