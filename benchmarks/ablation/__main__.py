@@ -47,7 +47,11 @@ class Run:
 
 
 class Ablation:
-    """Recipes and processes of all runs in one folder."""
+    """Recipes and processes of all runs in one folder.
+
+    Raises:
+        SystemExit: the options name a step that the configuration does not have.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -58,6 +62,7 @@ class Ablation:
             self.base["steps"] = options.iterations
         self.steps: list[dict[str, Any]] = config["steps"]
         self.chosen: list[int] = options.steps or list(range(len(self.steps)))
+        self._check_steps()
         self.data: Path = options.data or self.out / "rendered"
         self.size = (480, 640) if options.data else SIZE
 
@@ -107,6 +112,14 @@ class Ablation:
                 (self.out / teacher / f"{teacher}.safetensors").resolve()
             )
         return recipe
+
+    def _check_steps(self) -> None:
+        unknown = [str(step) for step in self.chosen if not 0 <= step < len(self.steps)]
+        if unknown:
+            raise SystemExit(
+                f"--steps {' '.join(unknown)}: {self.options.config} has the steps 0 to "
+                f"{len(self.steps) - 1}"
+            )
 
     def _is_taught(self, step: int) -> bool:
         return "distillation" in self.recipe(Run(step, 0))

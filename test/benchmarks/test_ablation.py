@@ -35,6 +35,14 @@ def test_every_step_adds_to_the_one_before_it_and_seeds_have_teachers_of_their_o
     assert runs.steps == steps
 
 
+@pytest.mark.parametrize("step", [8, -1])
+def test_a_step_that_the_configuration_does_not_have_is_refused_before_the_first_run(
+    tmp_path, step
+):
+    with pytest.raises(SystemExit, match=rf"--steps {step}: .*ablation\.yaml has .* 0 to 7"):
+        ablation(tmp_path, steps=[0, step])
+
+
 @pytest.mark.parametrize("changes", [{"iterations": 3}, {"device": "onnx-cpu"}])
 def test_a_run_made_with_other_settings_is_refused_and_an_equal_one_kept(tmp_path, changes):
     run = Run(0, 0)
