@@ -253,6 +253,7 @@ def calibrate_policy(
 
 @app.command()
 def register(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="The registration, a YAML file.")],
     data: Annotated[Path | None, typer.Option(help="Folder of unaligned pairs.")] = None,
     points: Annotated[Path | None, typer.Option(help="Points picked by hand, a YAML file.")] = None,
@@ -283,6 +284,7 @@ def register(
     from csknet_core.runtime.register import draw_check, estimate_from_points
     from csknet_core.runtime.rig import rig_from_calibrations
 
+    _check_register_options(_given(context))
     for target in (out, png):
         _prepare(target)
     pairs = open_pairs(data, split) if data is not None else None
@@ -306,6 +308,27 @@ def register(
     if png is not None and pairs is not None:
         picture = draw_check((pairs.images(index) for index in picks[:3]), geometry)
         cv2.imwrite(str(png), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that are on the command line, defaults left out."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _check_register_options(given: set[str]) -> None:
+    """Refuse options that would change nothing, whoever gave them expects something."""
+    needs = {"calibration": ("extrinsics", "depth", "ground"), "data": ("split", "most", "png")}
+    for needed, names in needs.items():
+        useless = [f"--{name}" for name in names if name in given and needed not in given]
+        if useless:
+            raise ConfigError(f"{', '.join(useless)}: of no use without --{needed}; give that, too")
+    if {"points", "calibration"} <= given:
+        raise ConfigError("--points and --calibration: give one of the two")
+    if "data" in given and "png" not in given and given & {"points", "calibration"}:
+        raise ConfigError(
+            "--data: beside --points or --calibration it is for the picture alone; give --png, too"
+        )
 
 
 def _match(pairs: PairDataset | None, picks: range) -> Estimate:

@@ -1,6 +1,7 @@
 """The command line as a user runs it."""
 
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -191,6 +192,46 @@ def test_calibrating_twice_adds_the_shifts_up(pairs, tmp_path):
     assert read_info(paths[2]).card == {
         "data": "x", "shifts": {"person": -1.0}, "calibrated_on": f"{pairs.name}/",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--points p.yaml --png check.png", "--png: .* without --data"),
+        ("--points p.yaml --split val --most 9", "--split, --most: .* without --data"),
+        ("--data pairs --depth 10", "--depth: .* without --calibration"),
+        ("--data pairs --ground 1 0 0 --extrinsics 0 0 0 0 0 0 1", "--extrinsics, --ground: "),
+        ("--points p.yaml --calibration a.yaml b.yaml", "--points and --calibration: "),
+        ("--points p.yaml --data pairs", "--data: .* give --png"),
+        ("--calibration a.yaml b.yaml --extrinsics 0 0 0 0 0 0 1 --data pairs", "--data: "),
+    ],
+)
+def test_register_refuses_options_that_would_change_nothing(options, words):
+    """Even one that is given its default was meant to do something."""
+    assert re.match(words, refusal("register", "--out", "cameras.yaml", *options.split()))
+
+
+@pytest.mark.parametrize("way", ["points", "calibration"])
+def test_register_draws_pairs_whichever_way_it_knows_the_cameras(pairs, tmp_path, way):
+    camera = {
+        "image_width": 160, "image_height": 128, "camera_matrix": {"data": [99, 0, 80, 0, 99, 64]},
+        "distortion_coefficients": {"data": []},
+    }  # fmt: skip
+    corners = [[[x, y], [x, y]] for x in (0, 159) for y in (0, 127)]
+    points = {"thermal_size": [128, 160], "optical_size": [128, 160], "points": corners}
+    file, png = tmp_path / "in.yaml", tmp_path / "check.png"
+    file.write_text(json.dumps(camera if way == "calibration" else points))
+    options = {
+        "points": ["--points", file],
+        "calibration": ["--calibration", file, file, "--extrinsics", *"0000001", "--depth", "8"],
+    }
+    done = CliRunner().invoke(
+        app,
+        ["register", "--out", str(tmp_path / "out.yaml"), *map(str, options[way]), "--data",
+         str(pairs), "--png", str(png)],
+    )  # fmt: skip
+    assert done.exit_code == 0, (done.exception, done.output)
+    assert cv2.imread(str(png)) is not None
 
 
 def test_register_says_how_well_it_knows_the_cameras(pairs, tmp_path, monkeypatch):
