@@ -164,7 +164,8 @@ def _read_split(root: Path, split: str) -> list[str]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in root.glob("*.txt"))) or "none"
         raise DataError(f"{path}: no such split; {root} has: {known}")
-    return path.read_text(encoding="utf-8").split()
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
 
 
 def _files_by_name(folder: Path) -> dict[str, Path]:

@@ -125,6 +125,14 @@ def test_a_missing_file_is_named(tmp_path, layout, kind):
         open_pairs(tmp_path)
 
 
+def test_a_split_has_one_name_a_line_which_may_have_spaces(tmp_path):
+    for name in ("yard 1", "yard 2"):
+        write(tmp_path / "rgb" / f"{name}.png", colour(200))
+        write(tmp_path / "thermal" / f"{name}.png", grey(60))
+    (tmp_path / "val.txt").write_text("\r\n  yard 2\t\r\n\r\nyard 1")
+    assert open_pairs(tmp_path, "val").names == ["yard 2", "yard 1"]
+
+
 def test_a_split_that_names_an_absent_pair_is_an_error(tmp_path):
     make_plain(tmp_path)
     (tmp_path / "val.txt").write_text("2N\n3D\n")
