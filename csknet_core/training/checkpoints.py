@@ -14,6 +14,9 @@ from torch import Tensor
 
 from csknet_core.errors import WeightsError
 
+STATE_NAME = "state.safetensors"
+"""The file of a run's folder that it is resumed from."""
+
 
 def save_state(path: Path, step: int, parts: dict[str, dict[str, Tensor]], meta: Any) -> None:
     """Write named groups of tensors; a kill at any moment leaves the old or the new file."""

@@ -15,6 +15,7 @@ from csknet_core.input_size import check_size
 from csknet_core.losses.contrast import ContrastSettings
 from csknet_core.losses.distillation import DistillationSettings
 from csknet_core.modality import Modality, Mode
+from csknet_core.training.checkpoints import STATE_NAME
 from csknet_core.training.schedule import SCHEDULES
 from csknet_core.yaml_file import read_yaml
 
@@ -107,7 +108,7 @@ class Recipe:
     """One training run.
 
     Attributes:
-        name: of the weights it makes.
+        name: of the weights it makes; a file name without its suffix, other than "state".
         data: what to train on.
         model: settings of `ModelConfig` other than num_classes.
         modality: "both"; or "optical" or "thermal", which trains that branch alone, for a teacher
@@ -172,6 +173,10 @@ class Recipe:
     checkpoint_every: int = 50
 
     def __post_init__(self) -> None:
+        if not self.name or set(self.name) & set("/\\"):
+            raise ConfigError(f"name '{self.name}' is not one of a file; leave folders out of it")
+        if f"{self.name}.safetensors" == STATE_NAME:
+            raise ConfigError(f"name '{self.name}' is that of the file a run is resumed from")
         choices = {
             "modality": ("both", "optical", "thermal"),
             "optimizer": ("adamw", "sgd"),

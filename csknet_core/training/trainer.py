@@ -30,6 +30,7 @@ from csknet_core.losses.objective import SupervisedObjective, class_weights
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import load_imagenet_encoder, load_network, save_network
 from csknet_core.training.checkpoints import (
+    STATE_NAME,
     load_state,
     optimizer_tensors,
     restore_optimizer,
@@ -157,7 +158,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
         }
-        save_state(self.folder / "state.safetensors", self.step, dict(parts), self.recipe.to_dict())
+        save_state(self.folder / STATE_NAME, self.step, dict(parts), self.recipe.to_dict())
 
     def _keep(self, log: RunLog) -> None:
         """Save and score what is due at this step."""
@@ -228,7 +229,7 @@ class Trainer:
         return TrainingGraph(network, supervised, recipe, teacher).to(self.device)
 
     def _class_weights(self) -> Tensor:
-        resumed = (self.folder / "state.safetensors").is_file()  # the state holds them
+        resumed = (self.folder / STATE_NAME).is_file()  # the state holds them
         if resumed or not self.recipe.class_weighting:
             return torch.ones(len(self.classes))
         counts = torch.zeros(256)
@@ -252,7 +253,7 @@ class Trainer:
         return torch.optim.AdamW(groups, recipe.lr, weight_decay=decay)
 
     def _resume(self) -> None:
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE_NAME
         if not path.is_file():
             return
         self.step, parts, recipe = load_state(path)

@@ -118,6 +118,8 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: a\nlr: 1" + "0" * 400, "too large"), ("name: a\nseed: -1", "seed -1"),
      ("name: a\ndata: {rendered: 2}", "rendered 2.0 is not in 0..1"),
      ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1"),
+     ("name: state", "name 'state' is that of the file"), ("name: runs/a", "name 'runs/a'"),
+     ('name: "runs\\\\a"', "name"), ('name: ""', "name ''"),
      ("name: a\nmodality: optical\nself_training: {threshold: 0.9}",
       "self_training.threshold needs both branches, but modality 'optical'"),
      ("name: a\nmodality: thermal\ndistillation: {teacher: a.safetensors}",
