@@ -56,7 +56,7 @@ def average(
     """Average weights, such as those before and after a stage of training."""
     from csknet_core.training.average import average_weights
 
-    _prepare(out)
+    _prepare(out, ".safetensors")
     calibrated = average_weights(files, out)
     console.print(f"weights: {out}")
     if calibrated:
@@ -84,7 +84,7 @@ def calibrate(
     from csknet_core.model.zoo import load_network, save_network
     from csknet_core.training.calibrate import fit_temperatures, shift_classes, sum_shifts
 
-    _prepare(out)
+    _prepare(out, ".safetensors")
     network, info = load_network(weights)
     shifts = _shifts(shift or [])
     shift_classes(network, info.classes, shifts)
@@ -285,8 +285,8 @@ def register(
     from csknet_core.runtime.rig import rig_from_calibrations
 
     _check_register_options(_given(context))
-    for target in (out, png):
-        _prepare(target)
+    _prepare(out)
+    _prepare(png, ".png")
     pairs = open_pairs(data, split) if data is not None else None
     picks = range(0, len(pairs), max(1, -(-len(pairs) // most))) if pairs is not None else range(0)
     geometry: PixelMap
@@ -493,10 +493,20 @@ def _print_bench(figures: dict[str, Any]) -> None:
         console.print(f"not measured: {device} ({why})", soft_wrap=True)
 
 
-def _prepare(target: Path | None) -> None:
-    """Make the folder of a file to write, so that a wrong path fails before the work."""
+def _prepare(target: Path | None, suffix: str = "") -> None:
+    """Make the folder of a file to write, so that a wrong path fails before the work.
+
+    Args:
+        target: the file; None is none.
+        suffix: that the name has to end in, where others are not written or not read again.
+
+    Raises:
+        ConfigError: the file cannot be written, or has another suffix.
+    """
     if target is None:
         return
+    if suffix and target.suffix != suffix:
+        raise ConfigError(f"{target}: give the file a name that ends in {suffix}")
     if target.is_dir():
         raise ConfigError(f"{target}: is a folder; give the name of a file")
     try:
@@ -522,7 +532,7 @@ def _check_rights(target: Path, existing: Path) -> None:
 
 def _prepare_picture(target: Path | None) -> None:
     """Prepare a file that matplotlib will draw."""
-    _prepare(target)
+    _prepare(target, ".png")
     if target is not None and importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(f"{target}: the picture needs a package: pip install matplotlib")
 

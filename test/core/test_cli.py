@@ -125,24 +125,38 @@ def refusal(*arguments: object) -> str:
     return str(done.exception)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("average", "one", "two", "--out"),
-        ("calibrate", "--data", "gone", "--out"),
-        ("calibrate-policy", "--data", "gone", "--json"),
-        ("calibrate-policy", "--data", "gone", "--png"),
-        ("register", "--data", "gone", "--out"),
-        ("register", "--data", "gone", "--out", "x.yaml", "--png"),
-        ("bench", "--json"),
-        ("bench", "--png"),
-    ],
-)
-def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, arguments):
+WRITTEN = {
+    ("average", "one", "two", "--out"): ".safetensors",
+    ("calibrate", "--data", "gone", "--out"): ".safetensors",
+    ("calibrate-policy", "--data", "gone", "--json"): "",
+    ("calibrate-policy", "--data", "gone", "--png"): ".png",
+    ("register", "--data", "gone", "--out"): "",
+    ("register", "--data", "gone", "--out", "x.yaml", "--png"): ".png",
+    ("bench", "--json"): "",
+    ("bench", "--png"): ".png",
+}
+
+
+@pytest.mark.parametrize(("arguments", "suffix"), WRITTEN.items())
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path, monkeypatch, arguments, suffix
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").touch()
-    target = tmp_path / "a_file" / "out"
-    assert refusal(*arguments, target).startswith(f"{target}: ")
+    target = tmp_path / "a_file" / f"out{suffix}"
+    message = refusal(*arguments, target)
+    assert message.startswith(f"{target}: ")
+    assert "cannot be made" in message
+
+
+@pytest.mark.parametrize(("arguments", "suffix"), [item for item in WRITTEN.items() if item[1]])
+@pytest.mark.parametrize("name", ["out", "out.gone"])
+def test_a_name_that_nothing_can_be_written_to_or_read_from_is_refused_before_the_work(
+    tmp_path, monkeypatch, arguments, suffix, name
+):
+    monkeypatch.chdir(tmp_path)
+    message = f"{tmp_path / name}: give the file a name that ends in {suffix}"
+    assert refusal(*arguments, tmp_path / name) == message
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "export", "pseudo-label"])
