@@ -127,7 +127,7 @@ class Recipe:
         encoder_lr_scale: learning rate of the encoder relative to `lr`.
         weight_decay: of the optimiser.
         warmup: steps until the learning rate peaks.
-        clip: largest gradient norm.
+        clip: largest gradient norm, more than 0.
         ema: decay of the averaged weights, which are the ones saved.
         class_weighting: weigh rare classes more, see `class_weights`; outlines get fatter for it.
         branch_weight: of the cross-entropy of the optical and of the thermal head; fused has 1.
@@ -189,6 +189,8 @@ class Recipe:
                 )
         if not 0 < self.hard_share <= 1:
             raise ConfigError(f"hard_share {self.hard_share} is not in 0..1 (0 excluded)")
+        if self.clip == 0:
+            raise ConfigError("clip 0 would scale every gradient to nothing; give more than 0")
         _check_range(self, 1, math.inf, "steps", "batch", "checkpoint_every")
         _check_range(
             self, 0, math.inf, "lr", "encoder_lr_scale", "weight_decay", "warmup", "clip",

@@ -115,6 +115,7 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: a\ncheckpoint_every: 0", "checkpoint_every 0 is not 1 or more"),
      ("name: a\nbatch: 0", "batch 0"), ("name: a\nlr: -0.1", "lr -0.1 is not 0 or more"),
      ("name: a\nlr: .nan", "lr nan"), ("name: a\nclip: .inf", "clip inf"),
+     ("name: a\nclip: 0", "clip 0 would"), ("name: a\nclip: -1", "clip -1"),
      ("name: a\nlr: 1" + "0" * 400, "too large"), ("name: a\nseed: -1", "seed -1"),
      ("name: a\ndata: {rendered: 2}", "rendered 2.0 is not in 0..1"),
      ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1"),
