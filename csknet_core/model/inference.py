@@ -6,6 +6,8 @@ couples the branches between stages.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,10 +41,11 @@ class FusedNetwork(nn.Module):
         super().__init__()
         self.optical_encoder = fold_batch_norm(network.encoder, Modality.OPTICAL)
         self.thermal_encoder = fold_batch_norm(network.encoder, Modality.THERMAL)
-        self.exchanges = network.exchanges
+        # Copied as what is folded is: deploying freezes them and moves them to a device.
+        self.exchanges = copy.deepcopy(network.exchanges)
         self.optical_decoder = fold_batch_norm(network.optical_decoder)
         self.thermal_decoder = fold_batch_norm(network.thermal_decoder)
-        self.gsu = network.gsu
+        self.gsu = copy.deepcopy(network.gsu)
         self.head = fold_batch_norm(network.fused_head)
 
     def forward(self, optical: Tensor, thermal: Tensor) -> Tensor:
@@ -65,7 +68,8 @@ class DeployedNetwork(nn.Module):
 
     Optical comes as (H, W, 3) uint8, thermal as (H, W) float32 in 0..1; out go the label map and
     the confidence, (H, W) uint8 each. Confidence is 255 times the largest softmax probability at
-    the mode's temperature, so that maps stay one byte a pixel.
+    the mode's temperature, so that maps stay one byte a pixel. The network it is made of stays as
+    it is; nothing is shared with it.
     """
 
     def __init__(self, network: CSKNet, mode: Mode, temperature: float = 1.0) -> None:

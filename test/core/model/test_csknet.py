@@ -82,6 +82,19 @@ def test_deployed_network_answers_as_the_trained_one(network, mode):
     assert (got_confidence.int() - confidence.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_deploying_leaves_the_network_as_it_was_and_shares_nothing_with_it(mode):
+    network = CSKNet(ModelConfig(5, decoder_width=16)).train()
+    deployed = DeployedNetwork(network, mode)
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    own, other = (
+        {tensor.data_ptr() for tensor in (*part.parameters(), *part.buffers()) if tensor.numel()}
+        for part in (network, deployed)
+    )
+    assert not own & other
+
+
 def test_confidence_is_the_largest_softmax_probability():
     logits = torch.randn(1, 5, 4, 4) * 3
     labels, confidence = maps_from_logits(logits, (16, 16))
