@@ -277,9 +277,8 @@ def register(
     png: Annotated[Path | None, typer.Option(help="Draw edges before and after here.")] = None,
 ) -> None:
     """Find where the thermal camera's pixels are in the RGB image."""
-    import cv2
-
     from csknet_core.data.layouts import open_pairs
+    from csknet_core.image_file import write_image
     from csknet_core.runtime.pixel_map import PixelMap
     from csknet_core.runtime.register import draw_check, estimate_from_points
     from csknet_core.runtime.rig import rig_from_calibrations
@@ -307,7 +306,7 @@ def register(
     console.print(f"{out}: {known}")
     if png is not None and pairs is not None:
         picture = draw_check((pairs.images(index) for index in picks[:3]), geometry)
-        cv2.imwrite(str(png), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_image(png, picture)
 
 
 def _given(context: typer.Context) -> set[str]:
@@ -360,9 +359,8 @@ def predict(
     size: Size = (480, 640),
 ) -> None:
     """Segment one pair, or one image of it: label map, confidence and overlay as PNG."""
-    import cv2
-
     from csknet_core.data.datasets import read_optical, read_thermal
+    from csknet_core.image_file import write_image
     from csknet_core.modality import Reason
     from csknet_core.runtime.overlay import draw_overlay
     from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
@@ -382,9 +380,9 @@ def predict(
         background = raw if raw is not None else rgb
     assert background is not None
     overlay = draw_overlay(background, answer.labels, segmenter.classes)
-    cv2.imwrite(str(out / "label_map.png"), answer.labels)
-    cv2.imwrite(str(out / "confidence.png"), answer.confidence)
-    cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    write_image(out / "label_map.png", answer.labels)
+    write_image(out / "confidence.png", answer.confidence)
+    write_image(out / "overlay.png", overlay)
     console.print(f"{answer.mode.value} ({answer.reason.value}), pictures in {out}")
 
 

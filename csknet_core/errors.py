@@ -20,7 +20,7 @@ class ConfigError(CsknetError):
 
 
 class DataError(CsknetError):
-    """A dataset, image file or label file is missing, damaged or inconsistent."""
+    """A dataset, image or label file is missing, damaged, inconsistent or cannot be written."""
 
 
 class PoseError(CsknetError):

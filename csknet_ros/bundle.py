@@ -21,7 +21,8 @@ import yaml
 from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
-from csknet_core.errors import ConfigError, CsknetError
+from csknet_core.errors import ConfigError, CsknetError, DataError
+from csknet_core.image_file import encode_image
 from csknet_core.runtime.machine import describe_machine
 from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
@@ -142,7 +143,7 @@ def write_bundle(
         part.mkdir(mode=0o700)
         _fill(part, recorder, parameters, state, classes)
         part.rename(root / name)
-    except (OSError, ValueError, cv2.error) as error:
+    except (OSError, ValueError, DataError, cv2.error) as error:
         shutil.rmtree(part, ignore_errors=True)
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise BundleError(
@@ -196,11 +197,7 @@ def _write_shot(folder: Path, index: int, shot: Shot, classes: ClassTable | None
 
 
 def _write_png(path: Path, image: NDArray[Any]) -> None:
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, data = cv2.imencode(".png", stored)
-    if not done:
-        raise ValueError(f"{path.name} cannot be encoded")
-    _write(path, data.tobytes())
+    _write(path, encode_image(image, path.suffix))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from csknet_core.data.synthetic import Drive, RenderedFrame, random_frame
+from csknet_core.image_file import write_image
 
 SIZE = (256, 320)
 _VAL_DRIVES = 6
@@ -45,7 +45,7 @@ def write_rendered(root: Path, stills: int, progress: Callable[[int], None]) -> 
 
 
 def _write(root: Path, name: str, frame: RenderedFrame) -> str:
-    cv2.imwrite(str(root / "rgb" / f"{name}.png"), cv2.cvtColor(frame.optical, cv2.COLOR_RGB2BGR))
-    cv2.imwrite(str(root / "thermal" / f"{name}.png"), np.asarray(frame.thermal, np.uint16))
-    cv2.imwrite(str(root / "labels" / f"{name}.png"), frame.labels)
+    write_image(root / "rgb" / f"{name}.png", frame.optical)
+    write_image(root / "thermal" / f"{name}.png", np.asarray(frame.thermal, np.uint16))
+    write_image(root / "labels" / f"{name}.png", frame.labels)
     return name

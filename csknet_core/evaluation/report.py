@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from csknet_core.data.datasets import PairDataset
 from csknet_core.errors import ConfigError
 from csknet_core.evaluation.evaluator import Evaluation, ModeScores, answers
+from csknet_core.image_file import encode_image
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.overlay import draw_legend, draw_overlay, thermal_to_rgb
@@ -153,9 +154,7 @@ def _draw_reliability(axis: Any, scores: ModeScores, _: tuple[str, ...]) -> None
 
 
 def _picture(picture: NDArray[np.uint8], kind: str) -> str:
-    done, data = cv2.imencode(f".{kind}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert done
-    return _data_uri(data.tobytes(), kind)
+    return _data_uri(encode_image(picture, f".{kind}"), kind)
 
 
 def _data_uri(data: bytes, kind: str) -> str:

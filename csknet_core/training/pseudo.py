@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
 from csknet_core.errors import ConfigError, DataError
+from csknet_core.image_file import write_image
 from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
@@ -120,7 +120,7 @@ def label_pairs(
             networks, optical, thermal, settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
-        cv2.imwrite(str(out / "labels" / f"{name}.png"), labels)
+        write_image(out / "labels" / f"{name}.png", labels)
         counts += np.bincount(np.minimum(labels, len(classes)).ravel(), minlength=len(counts))
         progress(index + 1)
     (out / "train.txt").write_text("\n".join(pairs.names) + "\n", encoding="utf-8")

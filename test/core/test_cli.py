@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from csknet_core.classes import MFNET
 from csknet_core.cli import app
 from csknet_core.data.synthetic import Drive
-from csknet_core.errors import ConfigError
+from csknet_core.errors import ConfigError, DataError
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import save_network
 from csknet_core.runtime import register
@@ -86,6 +86,24 @@ def test_predict_takes_what_there_is(pairs, tmp_path, inputs, mode, default_weig
     labels = cv2.imread(str(tmp_path / "label_map.png"), cv2.IMREAD_UNCHANGED)
     assert (labels.shape, labels.dtype) == ((128, 160), np.uint8)
     assert cv2.imread(str(tmp_path / "overlay.png")).shape == (128, 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("command", "picture"),
+    [("predict", "label_map"), ("predict", "overlay"), ("pseudo-label", "labels/1D")],
+)
+def test_a_picture_that_is_not_written_is_not_taken_for_one(
+    pairs, tmp_path, default_weights, command, picture
+):
+    (tmp_path / f"{picture}.png").mkdir(parents=True)
+    given = {
+        "predict": ("--thermal", pairs / "thermal" / "1D.png", "--device", "torch-cpu"),
+        "pseudo-label": ("--data", pairs, "--weights", default_weights),
+    }
+    arguments = (command, *given[command], "--out", tmp_path, "--size", 64, 64)
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert isinstance(done.exception, DataError), (done.exception, done.output)
+    assert str(done.exception).startswith(f"{tmp_path / picture}.png: cannot be written")
 
 
 @pytest.mark.parametrize(
