@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,11 +78,6 @@ class ClassTable:
         for class_id, semantic_class in enumerate(self.classes):
             table[class_id] = semantic_class.color
         return table
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sixteen hex digits that change when a name or the order of names changes."""
-        return hashlib.sha256(json.dumps(self.names).encode()).hexdigest()[:16]
 
     def id_of(self, name: str) -> int:
         """Return the id of the class called `name`.

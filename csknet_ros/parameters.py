@@ -229,13 +229,8 @@ class NodeSettings:
     max_image_pixels: int
 
     @property
-    def registered(self) -> bool:
-        """Whether answers are on one camera's grid whatever camera they come from."""
-        return bool(self.segmenter.registration.file)
-
-    @property
     def grid(self) -> Modality:
-        """The camera whose grid that is."""
+        """The camera on whose grid answers are where the cameras are registered."""
         return Modality(self.segmenter.registration.grid)
 
 

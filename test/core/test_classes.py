@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from csknet_core.classes import BUILTIN_TABLES, MFNET, ClassTable, SemanticClass
+from csknet_core.classes import BUILTIN_TABLES, MFNET, ClassTable
 from csknet_core.errors import ConfigError
 
 
@@ -55,10 +55,3 @@ def test_missing_file_and_unknown_names_say_what_to_do():
         ClassTable.load("cityscapes")
     with pytest.raises(ConfigError, match="it has background, car"):
         MFNET.id_of("dog")
-
-
-def test_fingerprint_follows_names_and_order():
-    swapped = ClassTable("mfnet", MFNET.classes[::-1])
-    recolored = ClassTable("x", tuple(SemanticClass(c.name, (1, 2, 3)) for c in MFNET.classes))
-    assert swapped.fingerprint != MFNET.fingerprint
-    assert recolored.fingerprint == MFNET.fingerprint
