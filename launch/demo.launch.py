@@ -6,6 +6,7 @@ Takes every argument of segment.launch.py, too.
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -20,7 +21,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from csknet_ros import launching
-from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
 SCRIPT = os.path.join(SHARE, "config", "drives", "day_to_night.yaml")

@@ -6,6 +6,7 @@ Takes every argument of segment.launch.py, too.
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -21,7 +22,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from csknet_ros import launching
-from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
 # Beyond `quiet`: for the evaluator to write its report by itself.

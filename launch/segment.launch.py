@@ -3,6 +3,7 @@
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     OpaqueFunction,
@@ -17,7 +18,6 @@ from launch_ros.utilities import prefix_namespace
 
 from csknet_ros import launching
 from csknet_ros.fastdds import profile_environment
-from launch import LaunchDescription
 
 SHARE = get_package_share_directory("csknet_ros")
 PROFILE = os.path.join(SHARE, "config", "fastdds.xml")
