@@ -18,6 +18,9 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
 
 SHARED_SUFFIXES = {".json", ".py", ".rviz", ".yaml", ".xml"}
 
+# To read bags, write them and make a page of what came of them.
+BAGS = ["backports.zstd; python_version < '3.14'", "jinja2", "lz4", "rosbags", "rosbags-image"]
+
 setup(
     name=PACKAGE,
     version="0.1.0",
@@ -29,6 +32,8 @@ setup(
     maintainer_email="csknet@users.noreply.example",
     packages=find_packages(include=["csknet_core", "csknet_core.*", "csknet_ros", "csknet_ros.*"]),
     package_data={
+        "csknet_core": ["py.typed"],
+        "csknet_ros": ["py.typed"],
         "csknet_core.evaluation": ["*.jinja"],
         "csknet_core.weights": ["*.safetensors", "*.md"],
         "csknet_ros.replay": ["*.jinja"],
@@ -68,8 +73,8 @@ setup(
             "ros-kilted-common-interfaces",
             "ros-kilted-rmw-fastrtps-cpp",
         ],
-        "demo": ["jinja2", "matplotlib", "rosbags", "rosbags-image"],
-        "replay": ["jinja2", "rosbags", "rosbags-image"],
+        "demo": ["matplotlib", *BAGS],
+        "replay": BAGS,
         "cluster": ["distributed"],
         "dev": ["distributed", "hypothesis", "mcap", "mypy", "pytest<9", "ruff", "torchmetrics"],
     },
