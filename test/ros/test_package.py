@@ -89,6 +89,14 @@ def test_what_the_installed_tools_draw_and_write_pages_with_is_declared(declared
     assert {"python3-jinja2", "python3-matplotlib"} <= declared
 
 
+def test_the_readme_names_every_topic_and_service_of_the_node(repository):
+    named = set(re.findall(r"`(~/\w+)`", (repository / "README.md").read_text(encoding="utf-8")))
+    texts = [file.read_text(encoding="utf-8") for file in (repository / "csknet_ros").glob("*.py")]
+    offered = set(re.findall(r'"(~/\w+)"', "".join(texts)))
+    assert {"~/label_map", "~/labels", "~/enable"} <= offered
+    assert offered <= named
+
+
 @pytest.mark.parametrize("package", ["csknet_core", "csknet_ros"])
 def test_types_are_told_to_those_who_install_the_package(repository, setup, package):
     assert (repository / package / "py.typed").is_file()
