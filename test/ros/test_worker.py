@@ -71,7 +71,12 @@ def test_stopping_returns_the_frame_that_was_not_started():
     bench.worker.put(frame(1))
     assert bench.started.wait(10)
     bench.worker.put(frame(2))
-    threading.Timer(0.05, bench.release.set).start()
+
+    def finish_once_it_is_stopping() -> None:
+        wait_for(lambda: bench.worker._stopping)
+        bench.release.set()
+
+    threading.Thread(target=finish_once_it_is_stopping, daemon=True).start()
     left = bench.worker.stop()
     assert left.frame.stamp_ns == 2
     assert bench.handled == [1]
