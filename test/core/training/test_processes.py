@@ -76,7 +76,7 @@ def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(tmp_path,
         assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
     weights = [load_file(tmp_path / name / "tiny.safetensors") for name in ("one", "two")]
     for key, value in weights[0].items():
-        assert torch.allclose(value.float(), weights[1][key].float(), rtol=2e-3, atol=1e-4), key
+        assert torch.allclose(value.float(), weights[1][key].float(), rtol=2e-3, atol=1e-3), key
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
