@@ -95,13 +95,18 @@ class DepthInput:
             self._arrived.notify_all()
 
 
-def depth_stamp_ns(frame: FrameSet[Any], settings: NodeSettings) -> int:
+def depth_stamp_ns(frame: FrameSet[Any], grid: Modality, offset_ns: int) -> int:
     """Return the stamp a depth image must be near to, to belong to a frame.
 
-    It is that of the camera whose grid the label map is on; a thermal one is compared as RGB's are,
-    with `sync.thermal_offset`.
+    It is that of the camera whose grid the label map is on, or of the other one while that camera
+    is missing; a thermal one is compared as RGB's are, with `sync.thermal_offset`.
+
+    Args:
+        frame: the messages.
+        grid: whose grid the label map is on.
+        offset_ns: added to thermal stamps.
     """
-    if frame.optical is not None and (frame.thermal is None or settings.grid is Modality.OPTICAL):
+    if frame.optical is not None and (frame.thermal is None or grid is Modality.OPTICAL):
         return frame.optical.stamp_ns
     assert frame.thermal is not None
-    return frame.thermal.stamp_ns + settings.sync.offset_ns
+    return frame.thermal.stamp_ns + offset_ns

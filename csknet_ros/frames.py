@@ -63,9 +63,13 @@ class FrameSet(Generic[T]):
     @property
     def lead(self) -> Stamped[T]:
         """The primary's message."""
-        lead = self.thermal if self.primary is Modality.THERMAL else self.optical
+        lead = self.of(self.primary)
         assert lead is not None
         return lead
+
+    def of(self, modality: Modality) -> Stamped[T] | None:
+        """Return the message of a camera, None where it is missing."""
+        return self.thermal if modality is Modality.THERMAL else self.optical
 
     @property
     def stamp_ns(self) -> int:

@@ -38,7 +38,6 @@ class Inputs:
         reliability: "best_effort" or "reliable".
         depth: QoS history depth.
         transports: a name in `TRANSPORTS` for each camera.
-        grid: the camera whose intrinsics are those of the label map.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Inputs:
         reliability: str,
         depth: int,
         transports: Mapping[Modality, str],
-        grid: Modality = Modality.THERMAL,
     ) -> None:
         self._node = node
         self._on_image = on_image
@@ -57,7 +55,7 @@ class Inputs:
         now = time.monotonic()
         self._last_seen = dict.fromkeys(Modality, now)
         self._last_warned = dict.fromkeys(Modality, 0.0)
-        self._camera_info: CameraInfo | None = None
+        self._intrinsics: dict[Modality, CameraInfo] = {}
         self._topics = {m: t + TRANSPORTS[transports[m]][0] for m, t in _TOPICS.items()}
         self._subscriptions = [
             node.create_subscription(
@@ -71,14 +69,15 @@ class Inputs:
             )
             for modality, topic in self._topics.items()
         ]
-        self._subscriptions.append(
-            node.create_subscription(CameraInfo, INFO_TOPICS[grid], self._receive_camera_info, qos)
-        )
+        # Of both: whichever camera gives an answer its grid gives it its intrinsics, too.
+        self._subscriptions += [
+            node.create_subscription(CameraInfo, topic, partial(self._receive_info, modality), qos)
+            for modality, topic in INFO_TOPICS.items()
+        ]
 
-    @property
-    def camera_info(self) -> CameraInfo | None:
-        """Intrinsics of the grid's camera, a fresh copy to fill in; None before any came."""
-        known = self._camera_info
+    def intrinsics_of(self, modality: Modality) -> CameraInfo | None:
+        """Return the intrinsics of a camera, a fresh copy to fill in; None before any came."""
+        known = self._intrinsics.get(modality)
         if known is None:
             return None
         return CameraInfo(
@@ -123,8 +122,8 @@ class Inputs:
         self._last_seen[modality] = time.monotonic()
         self._on_image(modality, message)
 
-    def _receive_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+    def _receive_info(self, modality: Modality, message: CameraInfo) -> None:
+        self._intrinsics[modality] = message
 
     def _warn_qos(self, topic: str, _: Any) -> None:
         self._node.get_logger().warning(

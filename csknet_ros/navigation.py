@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from typing import NamedTuple
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
@@ -30,6 +31,13 @@ _COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 """As many as OpenCV takes; it raises at any other number."""
 
 
+class GridCamera(NamedTuple):
+    """The camera whose pixels a label map is on: where its intrinsics come from, and they."""
+
+    topic: str
+    info: CameraInfo | None
+
+
 class NavigationOutputs:
     """Publishers of three clouds and a grid; each is made when subscribed to.
 
@@ -50,7 +58,6 @@ class NavigationOutputs:
         classes: class table of the label maps.
         settings: what to publish.
         grid: the grid of costs.
-        info_topic: where the intrinsics of the label map's grid come from.
 
     Raises:
         ConfigError: a class name is not in the table, or tf2 is asked for and not installed.
@@ -62,10 +69,8 @@ class NavigationOutputs:
         classes: ClassTable,
         settings: NavigationSettings,
         grid: CostGridSettings,
-        info_topic: str,
     ) -> None:
         self._node = node
-        self._info_topic = node.resolve_topic_name(info_topic)
         self._settings = settings
         self._grid_settings = grid
         obstacles = tuple(classes.id_of(name) for name in settings.obstacles or classes.names[1:])
@@ -105,7 +110,7 @@ class NavigationOutputs:
         depth_stamp_ns: int,
         labels: NDArray[np.uint8],
         confidence: NDArray[np.uint8],
-        camera_info: CameraInfo | None,
+        grid: GridCamera,
     ) -> str:
         """Publish what somebody subscribes to.
 
@@ -114,7 +119,7 @@ class NavigationOutputs:
             depth_stamp_ns: stamp that the depth image must be near to.
             labels: (H, W) class ids.
             confidence: (H, W), 255 is certain.
-            camera_info: of the label map's grid, if known.
+            grid: the camera whose pixels the label map is on.
 
         Returns:
             Why nothing could be published, "" if it could.
@@ -124,7 +129,7 @@ class NavigationOutputs:
             return ""
         sure = confidence >= 255 * self._settings.least_confidence
         try:
-            intrinsics = self._look_through(labels, camera_info)
+            intrinsics = self._look_through(labels, grid)
             frame = self._frame(
                 Pixels(labels, sure, self._roles), intrinsics, camera, depth_stamp_ns
             )
@@ -151,25 +156,24 @@ class NavigationOutputs:
     def _send(self, name: str, message: PointCloud2 | OccupancyGrid) -> None:
         send(self._node, self._publishers[name], message)
 
-    def _look_through(self, labels: NDArray[np.uint8], info: CameraInfo | None) -> Intrinsics:
+    def _look_through(self, labels: NDArray[np.uint8], grid: GridCamera) -> Intrinsics:
         """Return the camera of a label map; its rays are made once.
 
         Raises:
             ConfigError: it is unknown, not calibrated or of another size.
         """
+        info, topic = grid.info, self._node.resolve_topic_name(grid.topic)
         if info is None:
-            raise ConfigError(
-                f"no camera_info came: publish {self._info_topic} to get points on the ground"
-            )
+            raise ConfigError(f"no camera_info came: publish {topic} to get points on the ground")
         if (info.height, info.width) != labels.shape:
             raise ConfigError(
-                f"camera_info is of {info.width}x{info.height} pixels, the label map of "
+                f"{topic} is of {info.width}x{info.height} pixels, the label map of "
                 f"{labels.shape[1]}x{labels.shape[0]}; they must be one grid"
             )
         try:
             intrinsics = intrinsics_from(info)
         except ConfigError as error:
-            raise ConfigError(f"{self._info_topic}: {error}") from error
+            raise ConfigError(f"{topic}: {error}") from error
         if intrinsics != self._intrinsics:
             self._intrinsics, self._rays = intrinsics, intrinsics.rays()
         return intrinsics

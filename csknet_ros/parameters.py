@@ -228,11 +228,6 @@ class NodeSettings:
     bundle: BundleSettings
     max_image_pixels: int
 
-    @property
-    def grid(self) -> Modality:
-        """The camera on whose grid answers are where the cameras are registered."""
-        return Modality(self.segmenter.registration.grid)
-
 
 _Get = Callable[[Callable[[Any], Any], str], Any]
 """Reads one parameter as a type, its default where it is not given."""

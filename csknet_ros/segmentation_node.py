@@ -37,7 +37,7 @@ from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet
 from csknet_ros.inputs import INFO_TOPICS, Inputs
 from csknet_ros.launching import UNUSABLE
-from csknet_ros.navigation import NavigationOutputs
+from csknet_ros.navigation import GridCamera, NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
 from csknet_ros.services import Services
@@ -143,7 +143,6 @@ class SegmentationNode(LifecycleNode):
                     self._segmenter.classes,
                     self._settings.navigation,
                     self._settings.cost_grid,
-                    INFO_TOPICS[self._settings.grid],
                 )
         except CsknetError as error:
             self.get_logger().error(f"configure failed: {error}")
@@ -172,7 +171,6 @@ class SegmentationNode(LifecycleNode):
             self._settings.input_reliability,
             self._settings.input_depth,
             self._settings.transports,
-            self._settings.grid,
         )
         if self._navigation is not None:
             self._navigation.start(self._settings)
@@ -375,7 +373,8 @@ class SegmentationNode(LifecycleNode):
         if answer.mode is not Mode.FUSED:
             answer = answer.with_confidence(settings.fallback_confidence_scale)
         shot.answer = answer
-        header = Header(stamp=frame.lead.data.header.stamp, frame_id=self._answer_frame.of(frame))
+        frame_id = self._answer_frame.of(frame, images)
+        header = Header(stamp=frame.lead.data.header.stamp, frame_id=frame_id)
         outputs.publish_answer(header, answer)
         self._publish_more(outputs, frame, images, header, answer, segmenter)
         status = answered(frame, answer, segmenter.name)
@@ -409,7 +408,8 @@ class SegmentationNode(LifecycleNode):
         assert self._settings is not None
         alpha = self._settings.overlay_alpha
         try:
-            self._publish_geometry(outputs, frame, header, answer)
+            camera = self._answer_frame.camera(images)
+            self._publish_geometry(outputs, frame, camera, header, answer)
             if outputs.overlay_wanted:
                 background = segmenter.background(images.optical, images.thermal, answer)
                 if background is not None:
@@ -421,20 +421,25 @@ class SegmentationNode(LifecycleNode):
             )
 
     def _publish_geometry(
-        self, outputs: Outputs, frame: FrameSet[Any], header: Any, answer: Segmentation
+        self,
+        outputs: Outputs,
+        frame: FrameSet[Any],
+        camera: Modality,
+        header: Any,
+        answer: Segmentation,
     ) -> None:
-        """Publish the intrinsics of an answer's grid, and what a costmap gets of it."""
+        """Publish the intrinsics of the grid's camera, and what a costmap gets of an answer."""
         assert self._settings is not None
-        camera_info = self._inputs.camera_info if self._inputs is not None else None
-        if camera_info is not None:
-            outputs.publish_camera_info(header, camera_info)
+        inputs = self._inputs
+        info = inputs.intrinsics_of(camera) if inputs is not None else None
+        if info is not None:
+            outputs.publish_camera_info(header, info)
         navigation = self._navigation
         if navigation is None:
             return
-        depth_stamp = depth_stamp_ns(frame, self._settings)
-        problem = navigation.publish(
-            header, depth_stamp, answer.labels, answer.confidence, camera_info
-        )
+        depth_stamp = depth_stamp_ns(frame, camera, self._settings.sync.offset_ns)
+        grid = GridCamera(INFO_TOPICS[camera], info)
+        problem = navigation.publish(header, depth_stamp, answer.labels, answer.confidence, grid)
         if problem:
             self._statistics.add_without_points(problem)
             # Not by _warn: its throttle, shared with other warnings, could hide this for ever.

@@ -245,7 +245,8 @@ class _Replayer:
             if answer.mode is not Mode.FUSED:
                 answer = answer.with_confidence(self._job.run.fallback_confidence_scale)
             background = self._segmenter.background(images.optical, images.thermal, answer)
-            at = frame.lead.arrival_ns, frame.stamp_ns, self._answer_frame.of(_unwrap(frame))
+            frame_id = self._answer_frame.of(_unwrap(frame), images)
+            at = frame.lead.arrival_ns, frame.stamp_ns, frame_id
             self._sink.answered(at, answer, status, background)
 
     def _compare(self, record: Frame, images: Decoded, answer: Segmentation) -> None:

@@ -14,7 +14,6 @@ from csknet_core.runtime.ground import Intrinsics, Mount, ground_points
 from csknet_ros.depth_input import depth_stamp_ns
 from csknet_ros.frames import FrameSet, Stamped
 from csknet_ros.images import fill_message
-from csknet_ros.parameters import build_settings
 
 FOCAL = 60.0
 CAMERA = Intrinsics(FOCAL, FOCAL, SIZE[1] / 2, SIZE[0] / 2, SIZE[1], SIZE[0])
@@ -61,14 +60,11 @@ class Rig:
             )
         publishers = graph.node._navigation._publishers
         wait_for(lambda: all(publishers[name].get_subscription_count() for name in self.got))
-        wait_for(
-            lambda: self.depth.get_subscription_count() and graph.info.get_subscription_count()
-        )
+        wait_for(self.depth.get_subscription_count)
         info = CameraInfo(header=header_at(START_NS, "thermal_optical"))
         info.height, info.width = SIZE
         info.k = [FOCAL, 0.0, SIZE[1] / 2, 0.0, FOCAL, SIZE[0] / 2, 0.0, 0.0, 1.0]
-        graph.info.publish(info)
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(info)
 
     @property
     def kept(self):
@@ -260,8 +256,6 @@ def frame_set(thermal_ns: int | None, optical_ns: int | None) -> FrameSet:
      (100, 120, "optical", 120), (100, None, "optical", 100)],
 )  # fmt: skip
 def test_the_stamp_of_the_grids_camera_counts(thermal, optical, grid, expected):
-    given = {"registration.file": "cameras.yaml", "registration.grid": grid}
-    assert depth_stamp_ns(frame_set(thermal, optical), build_settings(given)) == expected
-    offset = build_settings({**given, "sync.thermal_offset": 0.01})
-    of_thermal = expected == 100
-    assert depth_stamp_ns(frame_set(thermal, optical), offset) == expected + 10 * MS * of_thermal
+    frame, camera, of_thermal = frame_set(thermal, optical), Modality(grid), expected == 100
+    assert depth_stamp_ns(frame, camera, 0) == expected
+    assert depth_stamp_ns(frame, camera, 10 * MS) == expected + 10 * MS * of_thermal

@@ -129,12 +129,11 @@ class Points:
             PointCloud2, "csknet/points", self._on_cloud, QoSProfile(depth=10)
         )
         publisher = graph.node._navigation._publishers["points"]
-        wait_for(lambda: publisher.get_subscription_count() and graph.info.get_subscription_count())
+        wait_for(publisher.get_subscription_count)
         info = CameraInfo(header=header_at(START_NS, "thermal_optical"))
         info.height, info.width = SIZE
         info.k = [FOCAL, 0.0, SIZE[1] / 2, 0.0, FOCAL, SIZE[0] / 2, 0.0, 0.0, 1.0]
-        graph.info.publish(info)
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(info)
 
     def _on_cloud(self, cloud: PointCloud2) -> None:
         assert cloud.header.frame_id == "base_footprint"

@@ -123,16 +123,10 @@ def test_the_layer_builds_its_costmap_by_day_by_night_and_without_rgb():
         layer = Layer(graph)
         layer.wait_until_served()
         publishers = graph.node._navigation._publishers
-        wait_for(
-            lambda: (
-                publishers["points"].get_subscription_count()
-                and graph.info.get_subscription_count()
-            )
-        )
+        wait_for(publishers["points"].get_subscription_count)
         info = CameraInfo(header=header_at(1, "thermal_optical"), height=SIZE[0], width=SIZE[1])
         info.k = [FOCAL, 0.0, SIZE[1] / 2, 0.0, FOCAL, SIZE[0] / 2, 0.0, 0.0, 1.0]
-        graph.info.publish(info)
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(info)
         night = np.random.default_rng(1).integers(0, 3, (*SIZE, 3), np.uint8)
         modes = {}
         for index, optical in enumerate([optical_image(), optical_image(), night, night, None]):

@@ -16,6 +16,7 @@ from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import Graph, header_at, next_domain, stamp_of, wait_for
 
 from csknet_core.errors import ConfigError
+from csknet_core.modality import Modality, Reason
 from csknet_core.runtime.ground import Intrinsics, Mount, ground_points
 from csknet_core.runtime.registration import Homography
 from csknet_ros.navigation import cloud_message, intrinsics_from
@@ -69,9 +70,7 @@ class Clouds:
 def test_obstacles_stand_where_their_lowest_pixels_meet_the_ground():
     with Graph(**PARAMETERS) as graph:
         clouds = Clouds(graph)
-        wait_for(lambda: graph.info.get_subscription_count())
-        graph.info.publish(camera_info(graph.stamp(0)))
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(camera_info(graph.stamp(0)))
         graph.publish_pair(0)
         got = clouds.wait()
         for cloud in got.values():
@@ -123,11 +122,33 @@ def test_without_camera_info_there_are_answers_but_no_points():
     with Graph(**PARAMETERS) as graph:
         clouds = Clouds(graph)
         graph.send(0)
-        graph.info.publish(camera_info(graph.stamp(0), (32, 48)))
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(camera_info(graph.stamp(0), (32, 48)))
         graph.send(1)
         wait_for(lambda: len(graph.label_maps) == 2)
         assert not any(clouds.got.values())
+
+
+def test_an_answer_on_rgbs_grid_is_projected_with_rgbs_intrinsics():
+    """Aligned cameras whose thermal image is damaged; RGB has twice the focal length in x."""
+    silhouette = np.zeros((*SIZE, 3), np.uint8)
+    silhouette[16:32, 16:48] = 255
+    with Graph(**PARAMETERS) as graph:
+        clouds = Clouds(graph)
+        graph.give_intrinsics(camera_info(graph.stamp(0)))
+        graph.publish_rgb(0, silhouette)
+        graph.publish_thermal(0, data=[])
+        assert graph.status_at(0).reason == Reason.THERMAL_INVALID.value
+        longer = camera_info(graph.stamp(1))
+        longer.k[0] = 2 * FOCAL
+        graph.give_intrinsics(longer, Modality.OPTICAL)
+        graph.publish_rgb(1, silhouette)
+        graph.publish_thermal(1, data=[])
+        obstacles = clouds.wait()["obstacles"]
+        # Nothing of the frame before: of RGB's intrinsics nothing was known then.
+        assert {stamp_of(m.header) for got in clouds.got.values() for m in got} == {graph.stamp(1)}
+        camera = Intrinsics(2 * FOCAL, FOCAL, SIZE[1] / 2, SIZE[0] / 2, SIZE[1], SIZE[0])
+        feet = ground_points(camera, Mount(**MOUNT), 50.0)[31, 16:48]
+        assert np.allclose(points_of(obstacles)[0], feet[np.isfinite(feet[:, 0])])
 
 
 def test_a_fallback_lowers_confidence_as_asked():
@@ -179,11 +200,9 @@ def test_intrinsics_that_cannot_be_used_cost_the_points_and_name_their_topic(cap
         grids = graph.cost_grids(camera_info(graph.stamp(0)))
         info = camera_info(graph.stamp(0))
         info.distortion_model, info.d = "plumb_bob", [0.1, 0.2]
-        graph.info.publish(info)
-        wait_for(lambda: len(graph.node._inputs.camera_info.d) == 2)
+        graph.give_intrinsics(info)
         assert graph.send(0).answered
-        graph.info.publish(camera_info(graph.stamp(1)))
-        wait_for(lambda: not graph.node._inputs.camera_info.d)
+        graph.give_intrinsics(camera_info(graph.stamp(1)))
         assert graph.send(1).answered
         wait_for(lambda: bool(grids))
         assert [stamp_of(grid.header) for grid in grids] == [graph.stamp(1)]

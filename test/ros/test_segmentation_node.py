@@ -16,7 +16,7 @@ from support.engines import PERSON, SIZE, ThresholdEngine, threshold_segmenter
 from support.graph import Graph, header_at, optical_image, stamp_of, thermal_image, wait_for
 
 from csknet_core.errors import EngineError
-from csknet_core.modality import Mode, Reason
+from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.registration import Homography
 from csknet_ros import segmentation_node
 from csknet_ros.frames import DropReason
@@ -368,13 +368,77 @@ def test_camera_info_follows_the_label_map():
     with Graph() as graph:
         info = CameraInfo(header=header_at(1, "thermal_optical"), height=SIZE[0], width=SIZE[1])
         info.k[0] = 123.0
-        wait_for(lambda: graph.info.get_subscription_count() == 1)
-        graph.info.publish(info)
-        wait_for(lambda: graph.node._inputs.camera_info is not None)
+        graph.give_intrinsics(info)
         graph.send(3)
         wait_for(lambda: bool(graph.camera_infos))
         assert stamp_of(graph.camera_infos[0].header) == graph.stamp(3)
         assert graph.camera_infos[0].k[0] == 123.0
+
+
+LARGE = (2 * SIZE[0], 2 * SIZE[1])
+
+
+def give_both_intrinsics(graph: Graph) -> None:
+    """Thermal ones with focal length 100, and those of an RGB camera twice as large with 200."""
+    for modality, focal, (height, width) in (
+        (Modality.THERMAL, 100.0, SIZE),
+        (Modality.OPTICAL, 200.0, LARGE),
+    ):
+        info = CameraInfo(header=header_at(1, "driver"), height=height, width=width)
+        info.k[0] = focal
+        graph.give_intrinsics(info, modality)
+
+
+def check_grid(graph: Graph, index: float, frame_id: str, focal: float) -> None:
+    """The label map of a frame and its intrinsics are of one camera."""
+    _, answer = graph.answer_at(index)
+    stamp = graph.stamp(index)
+    wait_for(lambda: any(stamp_of(i.header) == stamp for i in graph.camera_infos))
+    (info,) = [i for i in graph.camera_infos if stamp_of(i.header) == stamp]
+    assert (info.k[0], info.header.frame_id) == (focal, frame_id)
+    assert answer.header.frame_id == frame_id
+    assert (info.height, info.width) == (answer.height, answer.width)
+
+
+def test_an_answer_from_rgb_has_the_size_frame_and_intrinsics_of_rgb():
+    with Graph(**{"sync.thermal_timeout": 1.0}) as graph:
+        give_both_intrinsics(graph)
+        large = np.kron(optical_image(), np.ones((2, 2, 1), np.uint8))
+        graph.publish_rgb(0, large)
+        graph.publish_thermal(0)
+        check_grid(graph, 0, "thermal_optical", 100.0)
+        graph.publish_rgb(1, large)
+        graph.publish_thermal(1, data=[])
+        assert graph.status_at(1).reason == Reason.THERMAL_INVALID.value
+        check_grid(graph, 1, "rgb_optical", 200.0)
+        time.sleep(1.1)
+        graph.publish_rgb(12, large)
+        assert graph.status_at(12).reason == Reason.THERMAL_LOST.value
+        check_grid(graph, 12, "rgb_optical", 200.0)
+
+
+def test_on_the_registered_grid_the_intrinsics_stay_those_of_its_camera(tmp_path):
+    path = tmp_path / "cameras.yaml"
+    Homography(np.diag([2.0, 2.0, 1.0]), SIZE, LARGE).save(path)
+    with Graph(**{"registration.file": str(path)}) as graph:
+        give_both_intrinsics(graph)
+        large = np.kron(optical_image(), np.ones((2, 2, 1), np.uint8))
+        graph.publish_rgb(0, large)
+        graph.publish_thermal(0, data=[])
+        assert graph.status_at(0).reason == Reason.THERMAL_INVALID.value
+        check_grid(graph, 0, "thermal_optical", 100.0)
+
+
+def test_without_the_intrinsics_of_the_grids_camera_none_are_published():
+    with Graph() as graph:
+        info = CameraInfo(height=SIZE[0], width=SIZE[1])
+        graph.give_intrinsics(info)
+        graph.publish_rgb(0)
+        graph.publish_thermal(0, data=[])
+        assert graph.status_at(0).reason == Reason.THERMAL_INVALID.value
+        graph.send(1)
+        wait_for(lambda: bool(graph.camera_infos))
+        assert [stamp_of(info.header) for info in graph.camera_infos] == [graph.stamp(1)]
 
 
 def test_diagnostics_name_the_state_and_count_frames():

@@ -20,8 +20,10 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
+from csknet_core.modality import Modality
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import fill_message
+from csknet_ros.inputs import INFO_TOPICS
 from csknet_ros.publishing import _LATCHED
 from csknet_ros.segmentation_node import SegmentationNode
 from support.engines import SIZE, ThresholdEngine, threshold_segmenter
@@ -96,7 +98,10 @@ class Graph:
         qos = QoSProfile(depth=200)
         self.rgb = self.cameras.create_publisher(Image, "rgb/image", qos)
         self.thermal = self.cameras.create_publisher(Image, "thermal/image", qos)
-        self.info = self.cameras.create_publisher(CameraInfo, "thermal/camera_info", qos)
+        self.infos = {
+            modality: self.cameras.create_publisher(CameraInfo, topic, qos)
+            for modality, topic in INFO_TOPICS.items()
+        }
         self._listen(qos)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -180,10 +185,20 @@ class Graph:
             OccupancyGrid, "csknet/cost_grid", grids.append, QoSProfile(depth=10)
         )
         publisher = self.node._navigation._publishers["cost_grid"]
-        wait_for(lambda: publisher.get_subscription_count() and self.info.get_subscription_count())
-        self.info.publish(info)
-        wait_for(lambda: self.node._inputs.camera_info is not None)
+        wait_for(publisher.get_subscription_count)
+        self.give_intrinsics(info)
         return grids
+
+    def give_intrinsics(self, info: CameraInfo, modality: Modality = Modality.THERMAL) -> None:
+        """Publish the intrinsics of a camera and wait until the node has them."""
+        wait_for(self.infos[modality].get_subscription_count)
+        self.infos[modality].publish(info)
+
+        def taken() -> bool:
+            known = self.node._inputs.intrinsics_of(modality)
+            return known is not None and (list(known.k), known.d) == (list(info.k), info.d)
+
+        wait_for(taken)
 
     def stamp(self, index: float) -> int:
         return START_NS + int(index * PERIOD_NS)
