@@ -63,7 +63,7 @@ def start_tools(context):
         package="csknet_ros",
         executable="bag_player",
         output="screen",
-        arguments=[given["bag"], "--rate", given["rate"], "--wait", "60", "--clock"],
+        arguments=player_arguments(given),
     )
     evaluator = Node(
         package="csknet_ros",
@@ -84,6 +84,18 @@ def start_tools(context):
         *(player, evaluator),
         RegisterEventHandler(OnProcessExit(target_action=player, on_exit=played)),
         RegisterEventHandler(OnProcessExit(target_action=evaluator, on_exit=end)),
+    ]
+
+
+def player_arguments(given):
+    listened = [given[name] for name in ("rgb_topic", "thermal_topic", "truth_topic")]
+    return [
+        given["bag"],
+        *("--rate", given["rate"]),
+        *("--wait", "60"),
+        "--clock",
+        # An image topic more that nobody listens to would cost the whole wait.
+        *("--wait-for", *listened),
     ]
 
 

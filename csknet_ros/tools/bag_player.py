@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,26 @@ from rosgraph_msgs.msg import Clock
 
 from csknet_core.errors import DataError
 from csknet_ros.replay.storage import OpenBag
+from csknet_ros.tools.bag_topics import absent, awaited, played
 from csknet_ros.tools.interrupts import start_ros
 
 # A subscriber may learn of its publisher a little later than the other way round.
 _SETTLE_S = 0.3
-_IMAGES = ("Image", "CompressedImage")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a bag is played.
+
+    Attributes:
+        topics: these and no others; none leaves out what the graph says itself.
+        node: name of the segmentation node, whose recorded outputs are left out.
+        wait_for: topics that must be listened to first; none takes the cameras and the truth.
+    """
+
+    topics: tuple[str, ...] = ()
+    node: str = "csknet"
+    wait_for: tuple[str, ...] = ()
 
 
 class BagPlayer(Node):
@@ -33,10 +49,12 @@ class BagPlayer(Node):
 
     Args:
         clock: whether to publish /clock in bag time.
+        selection: what is played.
     """
 
-    def __init__(self, clock: bool) -> None:
+    def __init__(self, clock: bool, selection: Selection) -> None:
         super().__init__("bag_player")
+        self._selection = selection
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._playing: dict[int, tuple[Any, Any]] = {}
 
@@ -49,19 +67,26 @@ class BagPlayer(Node):
             wait_s: longest wait for subscribers, the first time.
 
         Raises:
-            DataError: the bag is missing or damaged.
+            DataError: the bag is missing or damaged, or has no topic of a name that is wanted.
         """
         with OpenBag(bag) as opened:
-            if self._advertise(opened):
-                self._wait_for_subscribers(wait_s)
+            if not self._playing:
+                self._advertise(opened)
+                self._wait_for_subscribers(opened, wait_s)
             return self._publish_all(opened, rate)
 
-    def _advertise(self, bag: OpenBag) -> bool:
-        """Create the publishers of a bag; False when they are there already."""
-        known = len(self._playing)
-        for connection in bag.connections:
-            if connection.id in self._playing:
-                continue
+    def _advertise(self, bag: OpenBag) -> None:
+        """Create the publishers of a bag.
+
+        Raises:
+            DataError: there are none.
+        """
+        chosen, clock = self._selection, self._clock_publisher is not None
+        wanted = played(bag.path, bag.connections, chosen.topics, chosen.node, clock)
+        left = sorted({c.topic for c in bag.connections} - {c.topic for c in wanted})
+        if left:
+            self.get_logger().info(f"not played: {', '.join(left)}")
+        for connection in wanted:
             try:
                 kind = message_class(connection.msgtype)
                 publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
@@ -69,12 +94,19 @@ class BagPlayer(Node):
                 self.get_logger().warning(f"{connection.topic} left out: {error}")
                 continue
             self._playing[connection.id] = (publisher, kind)
-        return len(self._playing) > known
+        if not self._playing:
+            raise DataError(f"bag {bag.path}: nothing in it can be played")
 
-    def _wait_for_subscribers(self, longest_s: float) -> None:
-        """Wait until every image topic is listened to, so that no first images are lost."""
+    def _wait_for_subscribers(self, bag: OpenBag, longest_s: float) -> None:
+        """Wait until the topics that matter are listened to, so that no first images are lost."""
         end = time.monotonic() + longest_s
-        publishers = [one for one, kind in self._playing.values() if kind.__name__ in _IMAGES]
+        here = [c for c in bag.connections if c.id in self._playing]
+        named = self._selection.wait_for
+        missing = absent(here, named)
+        if missing:
+            self.get_logger().warning(f"the bag has no topic {', '.join(missing)}")
+        topics = awaited(bag.path, here, named)
+        publishers = [self._playing[c.id][0] for c in here if c.topic in topics]
         while time.monotonic() < end:
             if all(publisher.get_subscription_count() for publisher in publishers):
                 time.sleep(_SETTLE_S)
@@ -86,10 +118,11 @@ class BagPlayer(Node):
     def _publish_all(self, bag: OpenBag, rate: float) -> int:
         start = time.monotonic()
         count = 0
-        self.get_logger().info(f"playing {sum(c.msgcount for c in bag.connections)} messages")
-        for connection, time_ns, raw in bag.messages():
-            if connection.id not in self._playing:
-                continue
+        connections = [c for c in bag.connections if c.id in self._playing]
+        self.get_logger().info(f"playing {sum(c.msgcount for c in connections)} messages")
+        if not connections:
+            return 0
+        for connection, time_ns, raw in bag.messages(connections):
             due = start + (time_ns - bag.start_ns) * 1e-9 / rate
             time.sleep(max(0.0, due - time.monotonic()))
             if self._clock_publisher is not None:
@@ -129,6 +162,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--loop", action="store_true", help="start over at the end")
     parser.add_argument("--wait", type=float, default=1.0, help="longest wait for subscribers, s")
     parser.add_argument("--clock", action="store_true", help="publish /clock in bag time")
+    parser.add_argument(
+        "--topics", nargs="+", default=(), help="play these and no others; else all but the "
+        "segmentation node's outputs, /diagnostics, /rosout and /parameter_events",
+    )  # fmt: skip
+    parser.add_argument("--node", default="csknet", help="name of the segmentation node")
+    parser.add_argument(
+        "--wait-for", nargs="+", default=(), help="topics whose subscribers are waited for; else "
+        "the cameras and the truth",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     if options.rate <= 0:
         parser.error("--rate must be positive")
@@ -140,7 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     options = parse_arguments(remove_ros_args(arguments)[1:])
     start_ros(arguments)
-    player = BagPlayer(options.clock)
+    selection = Selection(tuple(options.topics), options.node, tuple(options.wait_for))
+    player = BagPlayer(options.clock, selection)
     try:
         while True:
             count = player.play(options.bag, options.rate, options.wait)

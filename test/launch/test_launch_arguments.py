@@ -11,6 +11,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.runtime.backends import DEVICES
 from csknet_ros import launching
 from csknet_ros.parameters import BY_NAME
+from csknet_ros.tools.bag_player import parse_arguments
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 NAMES = ("segment", "demo", "replay")
@@ -175,6 +176,14 @@ def test_parameter_files_that_are_none(tmp_path, content, problem):
         launching.check_parameters("params_file", str(tmp_path / "gone.yaml"))
     with pytest.raises(ConfigError, match="cannot be read"):
         launching.check_parameters("params_file", str(tmp_path))
+
+
+def test_a_replay_waits_for_listeners_of_its_own_topics_only(files):
+    given = {"bag": "drive.mcap", "rate": "0.5", "rgb_topic": "/a", "thermal_topic": "/b",
+             "truth_topic": "/c"}  # fmt: skip
+    options = parse_arguments(files["replay"].player_arguments(given))
+    assert (options.bag, options.rate, options.clock) == (Path("drive.mcap"), 0.5, True)
+    assert options.wait_for == ["/a", "/b", "/c"]
 
 
 def test_what_is_missing_or_failed_is_said():
