@@ -13,7 +13,6 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
@@ -22,6 +21,7 @@ from csknet_core.errors import DataError
 from csknet_ros.replay.storage import OpenBag
 from csknet_ros.tools.bag_topics import absent, awaited, played
 from csknet_ros.tools.interrupts import start_ros
+from csknet_ros.tools.recorded_qos import recorded_qos
 
 # A subscriber may learn of its publisher a little later than the other way round.
 _SETTLE_S = 0.3
@@ -89,7 +89,7 @@ class BagPlayer(Node):
         for connection in wanted:
             try:
                 kind = message_class(connection.msgtype)
-                publisher = self.create_publisher(kind, connection.topic, QoSProfile(depth=10))
+                publisher = self.create_publisher(kind, connection.topic, recorded_qos(connection))
             except (AttributeError, ImportError, ValueError) as error:
                 self.get_logger().warning(f"{connection.topic} left out: {error}")
                 continue

@@ -1,20 +1,33 @@
 """The bag player as a process over real DDS."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from support.bags import START_NS
+from support.graph import wait_for
 from support.listener import Listener
 
 from csknet_ros.images import thermal_from_message
 from csknet_ros.replay.writer import BagWriter
+from csknet_ros.tools.recorded_qos import recorded_qos
 
 PLAYER = "csknet_ros.tools.bag_player"
+LATE = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
@@ -160,6 +173,78 @@ def test_the_topics_nobody_listens_to_are_named(tmp_path):
     done = listener.run(PLAYER, str(bag), "--wait", "0.1")
     listener.close()
     assert "nobody listens to /rgb/image, /thermal/image\n" in done.stderr
+
+
+def offered(durability: str, depth: int, reliability: str = "RELIABLE") -> Qos:
+    never = QosTime(0, 0)
+    return Qos(
+        QosHistory.KEEP_LAST, depth, QosReliability[reliability], QosDurability[durability],
+        never, never, QosLiveliness.AUTOMATIC, never, False,
+    )  # fmt: skip
+
+
+LATCHED, VOLATILE = offered("TRANSIENT_LOCAL", 1), offered("VOLATILE", 5, "BEST_EFFORT")
+PROFILES = {
+    "/map_name": [LATCHED],
+    "/places": [LATCHED, LATCHED, LATCHED],
+    "/tf_static": [],
+    "/mixed": [VOLATILE, LATCHED],
+}
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+def test_who_subscribes_late_gets_what_was_latched_when_it_was_recorded(tmp_path, storage):
+    """Three latched texts on every topic, then a minute of ticks."""
+    store, text = get_typestore(Stores.ROS2_HUMBLE), "std_msgs/msg/String"
+    with Writer(tmp_path / "bag", version=9, storage_plugin=storage) as writer:
+
+        def write(connection, time_ns: int, data: str) -> None:
+            writer.write(connection, time_ns, store.serialize_cdr(store.types[text](data), text))
+
+        for topic, profiles in PROFILES.items():
+            one = writer.add_connection(topic, text, typestore=store, offered_qos_profiles=profiles)
+            for index in range(3):
+                write(one, START_NS, str(index))
+        ticks = writer.add_connection("/tick", text, typestore=store)
+        for index in range(600):
+            write(ticks, START_NS + index * 100_000_000, "tick")
+    listener = Listener({"/tick": String})
+    player = listener.start(PLAYER, str(tmp_path / "bag"))
+    try:
+        # What comes before the first tick has been said when it is heard.
+        wait_for(lambda: bool(listener.got["/tick"]), 60)
+        late = listener.subscribe(dict.fromkeys(PROFILES, String), LATE)
+        wait_for(lambda: all(late.values()), 60)
+        wait_for(lambda: len(late["/places"]) == len(late["/tf_static"]) == 3)
+    finally:
+        player.terminate()
+        listener.close()
+        player.wait()
+    assert [m.data for m in late["/map_name"]] == ["2"]
+    assert [m.data for m in late["/places"]] == [m.data for m in late["/tf_static"]] == list("012")
+
+
+def test_best_effort_cameras_reach_a_node_that_subscribes_reliably(tmp_path):
+    store, text = get_typestore(Stores.ROS2_HUMBLE), "std_msgs/msg/String"
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        camera = writer.add_connection(
+            "/camera", text, typestore=store, offered_qos_profiles=[VOLATILE]
+        )
+        writer.write(camera, START_NS, store.serialize_cdr(store.types[text]("frame"), text))
+    listener = Listener({})
+    got = listener.subscribe({"/camera": String}, QoSProfile(depth=10))
+    done = listener.run(PLAYER, str(tmp_path / "bag"), "--wait", "60", "--wait-for", "/camera")
+    listener.close()
+    assert done.returncode == 0, done.stderr
+    assert [m.data for m in got["/camera"]] == ["frame"]
+
+
+@pytest.mark.parametrize(("depth", "kept"), [(0, 10), (-4, 10), ("many", 10), (2**40, 1000)])
+def test_a_depth_that_cannot_be_is_not_taken_over(depth, kept):
+    connection = SimpleNamespace(
+        topic="/text", ext=SimpleNamespace(offered_qos_profiles=[VOLATILE._replace(depth=depth)])
+    )
+    assert recorded_qos(connection).depth == kept
 
 
 def test_the_recorded_clock_is_played_unless_the_player_gives_the_time(tmp_path):

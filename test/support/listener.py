@@ -8,8 +8,9 @@ import sys
 import threading
 
 import rclpy
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
 
-from support.graph import next_domain
+from support.graph import next_domain, wait_for
 
 
 class Listener:
@@ -22,8 +23,9 @@ class Listener:
         self.node = rclpy.create_node("listener", context=self.context)
         self.got: dict[str, list] = {topic: [] for topic in topics}
         for topic, kind in topics.items():
-            qos = rclpy.qos.qos_profile_sensor_data
-            self.node.create_subscription(kind, topic, self.got[topic].append, qos)
+            self.node.create_subscription(
+                kind, topic, self.got[topic].append, qos_profile_sensor_data
+            )
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.done = False
@@ -34,12 +36,36 @@ class Listener:
         while not self.done:
             self.executor.spin_once(timeout_sec=0.05)
 
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
-        return subprocess.run(
+    def subscribe(self, topics: dict[str, type], qos: QoSProfile) -> dict[str, list]:
+        """Listen to more topics, from now on; return the lists that messages will be in."""
+        got: dict[str, list] = {topic: [] for topic in topics}
+
+        def listen() -> None:
+            for topic, kind in topics.items():
+                self.node.create_subscription(kind, topic, got[topic].append, qos)
+
+        # In the executor's thread, which waits for the subscriptions.
+        task = self.executor.create_task(listen)
+        wait_for(task.done)
+        return got
+
+    def start(self, module: str, *arguments: str) -> subprocess.Popen:
+        """Start a module in this domain."""
+        return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env=environment, capture_output=True, text=True, timeout=120, check=False,
+            env={**os.environ, "ROS_DOMAIN_ID": str(self.domain)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess:
+        """Run a module in this domain to its end."""
+        with self.start(module, *arguments) as process:
+            try:
+                out, errors = process.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     def close(self) -> dict[str, list]:
         self.done = True
