@@ -19,6 +19,7 @@ from csknet_core.errors import ConfigError
 from csknet_ros.replay.compare import Comparison, compare
 from csknet_ros.replay.faults import FAULTS, parse_fault
 from csknet_ros.replay.messages import Topics
+from csknet_ros.replay.report import prepare_folder
 from csknet_ros.replay.result import BagResult, summarize
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def replay_command(
     from csknet_ros.replay.page import write_page
     from csknet_ros.replay.workers import run_jobs
 
-    _check_folder(out)
+    prepare_folder(out)
     runs = _runs(weights or [], params or [], fault or [], device)
     folder = Path(labels) if labels and Path(labels).is_dir() else None
     topics = Topics(rgb, thermal, "" if folder else labels)
@@ -259,14 +260,6 @@ def _check_packages() -> None:
     missing = [name for name in ("rosbags", "jinja2") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"bags need packages: pip install {' '.join(missing)} rosbags-image")
-
-
-def _check_folder(out: Path) -> None:
-    """Refuse early what would fail after all the work."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: is no folder and cannot be made one ({error})") from error
 
 
 def _percent(value: float | None) -> str:

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from csknet_core.classes import ClassTable
-from csknet_core.errors import CsknetError, ImageError
+from csknet_core.errors import ConfigError, CsknetError, ImageError
 from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.weights.files import find_weights, read_info
@@ -30,29 +32,46 @@ from csknet_ros.images import labels_from_message
 from csknet_ros.replay.messages import Skipped
 from csknet_ros.replay.page import write_page
 from csknet_ros.replay.replay import Run
+from csknet_ros.replay.report import prepare_folder
 from csknet_ros.replay.result import BagResult, Frame, summarize
-from csknet_ros.replay.truth import Truth
+from csknet_ros.replay.truth import Truth, check_labels
 from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.interrupts import start_ros
 
 _SECOND_NS = 1_000_000_000
 _DEPTH = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _MOST_WAITING = 128
 
 
 class EvaluatorNode(Node):
     """Listens to the node's answers and the truth, and scores them.
 
+    Scores are of the class table that the node tells itself, on `~/label_info`; label maps that
+    come before it are held.
+
     Args:
-        classes: of the label maps.
         node: name of the segmentation node.
         truth: topic of label maps.
         labels: folder of label maps instead.
+        fallback: class table to score with should the node not tell its own.
+        options: passed on to rclpy.
+
+    Raises:
+        DataError: the folder is missing or has no label maps of that form.
     """
 
-    def __init__(self, classes: ClassTable, node: str, truth: str, labels: Path | None) -> None:
-        super().__init__("evaluator")
-        self.classes = classes
+    def __init__(
+        self,
+        node: str,
+        truth: str,
+        labels: Path | None = None,
+        fallback: ClassTable | None = None,
+        **options: Any,
+    ) -> None:
+        check_labels(labels)
+        super().__init__("evaluator", **options)
+        self.classes: ClassTable | None = None
         self.frames: dict[int, Frame] = {}
         self.skipped = Skipped()
         self.heard_at: float | None = None
@@ -60,8 +79,14 @@ class EvaluatorNode(Node):
         self._start_ns: int | None = None
         self._statuses: OrderedDict[int, FrameStatus] = OrderedDict()
         self._maps: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._truth = Truth(classes, labels, self._on_pair, self._on_problem)
+        self._labels = labels
+        self._fallback = fallback
+        self._truth: Truth | None = None
+        self._held: deque[Callable[[Truth], None]] = deque(maxlen=2 * _MOST_WAITING)
+        self._other_table = False
         self._now_s = 0.0
+        self._info_topic = f"{node}/label_info"
+        self.create_subscription(String, self._info_topic, self._on_label_info, _LATCHED)
         self.create_subscription(Image, f"{node}/label_map", self._on_label_map, _DEPTH)
         self.create_subscription(DiagnosticArray, f"{node}/frame_status", self._on_status, _DEPTH)
         if labels is None:
@@ -73,7 +98,18 @@ class EvaluatorNode(Node):
         return sorted(self._truth_stamps - set(self.frames))
 
     def result(self, name: str) -> BagResult:
-        """Return everything so far in the form of a replayed bag."""
+        """Return everything so far in the form of a replayed bag.
+
+        Raises:
+            ConfigError: the node did not tell its class table, and there is no fallback.
+        """
+        if self.classes is None and self._fallback is not None:
+            self._adopt(self._fallback)
+        if self.classes is None:
+            raise ConfigError(
+                f"no class table came on {self.resolve_topic_name(self._info_topic)}: check --node "
+                "and that the node is configured, or give --weights"
+            )
         frames = [self.frames[stamp] for stamp in sorted(self.frames)]
         for stamp in self.unanswered:
             self.skipped.add("frame lost on the way to the node", self._seconds(stamp), f"{stamp}")
@@ -87,6 +123,35 @@ class EvaluatorNode(Node):
             frames=frames,
             complete=True,
         )
+
+    def _on_label_info(self, message: String) -> None:
+        try:
+            table = ClassTable.from_dict(json.loads(message.data), "label_info")
+        except (ConfigError, ValueError) as error:
+            self._on_problem("class table of the node damaged", str(error))
+            return
+        if self.classes is None:
+            self._adopt(table)
+        elif table.names != self.classes.names:
+            # One matrix cannot hold both; what is scored already stays.
+            self._other_table = True
+            self._on_problem("class table changed", f"from '{self.classes.name}' to '{table.name}'")
+
+    def _adopt(self, classes: ClassTable) -> None:
+        """Score with a class table, first what was held for want of one."""
+        self.classes = classes
+        self._truth = Truth(classes, self._labels, self._on_pair, self._on_problem)
+        while self._held:
+            self._held.popleft()(self._truth)
+
+    def _tell(self, act: Callable[[Truth], None]) -> None:
+        """Tell the truth's keeper, or as soon as there is one."""
+        if self._truth is None:
+            self._held.append(act)
+            if self._fallback is not None and len(self._held) == self._held.maxlen:
+                self._adopt(self._fallback)
+        else:
+            act(self._truth)
 
     def _on_status(self, message: DiagnosticArray) -> None:
         status, stamp = decode(message), self._hear(message)
@@ -112,19 +177,37 @@ class EvaluatorNode(Node):
     def _on_label(self, message: Image) -> None:
         stamp = self._hear(message)
         self._truth_stamps.add(stamp)
-        self._truth.add_label(stamp, message)
+        self._tell(lambda truth: truth.add_label(stamp, message))
 
     def _join(self, stamp: int) -> None:
         """Hand over an answer whose label map and status have both come."""
         if stamp in self._maps and stamp in self._statuses:
             status, labels = self._statuses.pop(stamp), self._maps.pop(stamp)
             partner = (status.optical_stamp_ns,) * bool(status.optical_stamp_ns)
-            self._truth.add_answer(stamp, (stamp, *partner), labels)
+            self._tell(lambda truth: self._add_answer(truth, stamp, (stamp, *partner), labels))
         for waiting in (self._maps, self._statuses):
             while len(waiting) > _MOST_WAITING:
                 waiting.popitem(last=False)
 
+    def _add_answer(
+        self, truth: Truth, stamp: int, stamps: tuple[int, ...], labels: NDArray[np.uint8]
+    ) -> None:
+        """Hand over an answer, unless its ids are not those of the class table."""
+        assert self.classes is not None
+        wrong = labels[(labels >= len(self.classes)) & (labels != self.classes.ignore_id)]
+        if self._other_table:
+            self._on_problem("answer of another class table", f"{stamp}")
+        elif wrong.size:
+            last = len(self.classes) - 1
+            self._on_problem(
+                "answer of other classes",
+                f"id {wrong[0]}, but table '{self.classes.name}' ends at {last}",
+            )
+        else:
+            truth.add_answer(stamp, stamps, labels)
+
     def _on_pair(self, stamp: int, labels: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
+        assert self.classes is not None
         matrix = ConfusionMatrix(len(self.classes))
         matrix.update(labels, true)
         miou = matrix.miou()
@@ -155,7 +238,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--node", default="csknet", help="name of the segmentation node")
     parser.add_argument("--truth", default="truth/label_map", help="topic of label maps")
     parser.add_argument("--labels", type=Path, help="folder of STAMP_NS.png instead of a topic")
-    parser.add_argument("--weights", default="", help="weights the node has, for its class table")
+    parser.add_argument(
+        "--weights", default="", help="weights whose class table counts if the node tells none"
+    )
     parser.add_argument("--name", default="live", help="shown in the report")
     parser.add_argument(
         "--quiet", type=float, default=10.0, help="seconds of silence that end it, 0 never"
@@ -165,7 +250,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def write_report(folder: Path, result: BagResult) -> None:
     """Write report.json and report.html."""
-    folder.mkdir(parents=True, exist_ok=True)
     data = {"runs": {result.run: summarize(result.frames, result.classes)},
             "bags": [result.to_json()], "comparisons": [], "complete": True}  # fmt: skip
     text = json.dumps(data, indent=1, sort_keys=True) + "\n"
@@ -180,8 +264,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(remove_ros_args(arguments)[1:])
     start_ros(arguments)
     try:
-        classes = read_info(find_weights(options.weights)).classes
-        node = EvaluatorNode(classes, options.node, options.truth, options.labels)
+        prepare_folder(options.out)
+        fallback = read_info(find_weights(options.weights)).classes if options.weights else None
+        node = EvaluatorNode(options.node, options.truth, options.labels, fallback)
     except CsknetError as error:
         print(f"evaluator: {error}", file=sys.stderr)
         return 2
@@ -192,15 +277,20 @@ def main(arguments: list[str] | None = None) -> int:
             executor.spin_once(timeout_sec=0.2)
     except KeyboardInterrupt:
         pass
-    result = node.result(options.name)
-    write_report(options.out, result)
-    answers = sum(bool(frame.mode) for frame in result.frames)
-    node.get_logger().info(
-        f"{answers} answers, {len(node.unanswered)} frames never reached the node; "
-        f"report: {options.out / 'report.html'}"
-    )
-    node.destroy_node()
-    rclpy.try_shutdown()
+    try:
+        result = node.result(options.name)
+        write_report(options.out, result)
+        answers = sum(bool(frame.mode) for frame in result.frames)
+        node.get_logger().info(
+            f"{answers} answers, {len(node.unanswered)} frames never reached the node; "
+            f"report: {options.out / 'report.html'}"
+        )
+    except CsknetError as error:
+        print(f"evaluator: {error}", file=sys.stderr)
+        return 2
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
     return 0
 
 

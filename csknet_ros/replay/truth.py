@@ -47,8 +47,7 @@ class Truth:
         self._on_problem = on_problem
         self._labels: OrderedDict[int, Any] = OrderedDict()
         self._answers: OrderedDict[int, Answer] = OrderedDict()
-        if folder is not None and not any(p.stem.isdigit() for p in folder.glob("*.png")):
-            raise DataError(f"{folder}: no label maps; they are named STAMP_IN_NANOSECONDS.png")
+        check_labels(folder)
 
     def add_answer(self, key: int, stamps: tuple[int, ...], labels: NDArray[np.uint8]) -> None:
         """Take an answer.
@@ -120,6 +119,16 @@ class Truth:
             )
             return
         self._on_pair(key, labels, true)
+
+
+def check_labels(folder: Path | None) -> None:
+    """Check that a folder has label maps; None is none.
+
+    Raises:
+        DataError: it is missing or has no label maps of that form.
+    """
+    if folder is not None and not any(p.stem.isdigit() for p in folder.glob("*.png")):
+        raise DataError(f"{folder}: no label maps; they are named STAMP_IN_NANOSECONDS.png")
 
 
 def _trim(waiting: OrderedDict[int, Any]) -> None:
