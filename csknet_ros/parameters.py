@@ -9,10 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from csknet_core.errors import ConfigError
 from csknet_core.image_header import MAX_PIXELS
@@ -30,7 +27,6 @@ from csknet_core.runtime.preprocess import TELEMETRY_LOCATIONS, ThermalSettings
 from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.runtime.thermal_presets import PRESETS, apply_preset
-from csknet_core.yaml_file import read_yaml
 from csknet_ros.bundle import BundleSettings
 from csknet_ros.synchronizer import LARGEST_OFFSET_S, LONGEST_WAIT_S, SyncSettings
 
@@ -380,54 +376,6 @@ def parse_costs(text: str) -> dict[str, int]:
     return costs
 
 
-def read_parameter_file(path: Path) -> dict[str, Value]:
-    """Return the node's parameters from a ROS parameter file, as `build_settings` takes them.
-
-    Raises:
-        ConfigError: the file cannot be read, has no parameters, or one that is unknown, of the
-            wrong type or outside its range.
-    """
-    try:
-        data = read_yaml(path)
-        nodes = [entry["ros__parameters"] for entry in data.values()]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"parameter file {path}: cannot be read ({error})") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"parameter file {path}: no ros__parameters in it; see config/segment.yaml"
-        ) from error
-    values: dict[str, Value] = {}
-    for node in nodes:
-        values |= _flatten(node)
-    for name, value in values.items():
-        if name not in BY_NAME:
-            raise ConfigError(f"parameter file {path}: {name} is unknown")
-        _check_value(BY_NAME[name], value, f"parameter file {path}: {name}")
-    return values
-
-
-def _check_value(parameter: Parameter, value: Value, where: str) -> None:
-    """Check type and range, which ROS checks where a node declares the parameter."""
-    kind = type(parameter.default)
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
-    low, high = parameter.low, parameter.high
-    if low is None or high is None:
-        return
-    assert isinstance(value, int | float)
-    if not low <= value <= high:
-        raise ConfigError(f"{where} is {value!r}, not within {_range(parameter)}")
-
-
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= (
-            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
 def describe(parameter: Parameter) -> ParameterDescriptor:
     """Return the ROS descriptor of a parameter."""
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -472,11 +420,12 @@ def _comment(parameter: Parameter) -> str:
     if parameter.choices:
         text += " One of: " + ", ".join(choice or '""' for choice in parameter.choices) + "."
     if parameter.low is not None and parameter.high is not None:
-        text += f" Range {_range(parameter)}."
+        text += f" Range {range_text(parameter)}."
     return text if parameter.live else f"{text} Read at configure."
 
 
-def _range(parameter: Parameter) -> str:
+def range_text(parameter: Parameter) -> str:
+    """Return the range of a number in words."""
     # Seven digits and more are not rounded where whole numbers are counted.
     form = "d" if isinstance(parameter.default, int) else "g"
     return f"{parameter.low:{form}} to {parameter.high:{form}}"
@@ -529,7 +478,7 @@ def _allowed(parameter: Parameter) -> str:
     if parameter.choices:
         return ", ".join(f"`{choice}`" if choice else '`""`' for choice in parameter.choices)
     if parameter.low is not None and parameter.high is not None:
-        return _range(parameter)
+        return range_text(parameter)
     return "any" if isinstance(parameter.default, str) else "true, false"
 
 

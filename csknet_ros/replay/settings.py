@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from csknet_core.errors import ConfigError, CsknetError
-from csknet_ros.parameters import NodeSettings, build_settings, read_parameter_file
+from csknet_ros.parameter_file import read_parameter_file
+from csknet_ros.parameters import NodeSettings, build_settings
 
 
 def read_settings(file: Path | None) -> NodeSettings:
@@ -21,5 +22,3 @@ def read_settings(file: Path | None) -> NodeSettings:
     except CsknetError as error:
         known = str(file) in str(error)
         raise error if known else ConfigError(f"parameter file {file}: {error}") from error
-    except (AttributeError, TypeError) as error:
-        raise ConfigError(f"parameter file {file}: not a file of parameters ({error})") from error

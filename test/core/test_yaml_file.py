@@ -10,7 +10,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.runtime.registration import load_pixel_map
 from csknet_core.training.recipe import load_recipe
 from csknet_core.yaml_file import MAX_BYTES, read_yaml
-from csknet_ros.parameters import read_parameter_file
+from csknet_ros.parameter_file import read_parameter_file
 from csknet_ros.tools.script import load_script
 
 # Eight levels of ten references each: 10^9 entries once somebody walks over them.

@@ -21,7 +21,8 @@ from csknet_ros import bundle
 from csknet_ros.bundle import BundleError, BundleSettings, Recorder, write_bundle
 from csknet_ros.decoding import Decoded
 from csknet_ros.frame_status import FrameStatus
-from csknet_ros.parameters import BY_NAME, build_settings, read_parameter_file
+from csknet_ros.parameter_file import read_parameter_file
+from csknet_ros.parameters import BY_NAME, build_settings
 
 rng = np.random.default_rng(0)
 
