@@ -20,7 +20,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from csknet_core.errors import CsknetError
+from csknet_core.classes import MFNET
+from csknet_core.errors import CsknetError, WeightsError
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.fastdds import profile_environment
 from csknet_ros.parameters import BY_NAME
@@ -174,13 +175,28 @@ class Graph:
         return process
 
 
+def check_classes(weights: Path) -> None:
+    """Refuse weights of other classes than those of the rendered drive and of MFNet's pairs.
+
+    Raises:
+        WeightsError: they cannot be read, or have other classes.
+    """
+    classes = read_info(weights).classes
+    if classes.names != MFNET.names:
+        raise WeightsError(
+            f"weights {weights} answer in the classes {', '.join(classes.names)}; the demo draws "
+            f"and scores {', '.join(MFNET.names)} only: take weights of these classes, or score "
+            "yours on a bag with csknet replay"
+        )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the demo; returns the exit code.
 
     Raises:
         CsknetError: weights or data cannot be used, or a process failed.
     """
-    read_info(find_weights(options.weights))
+    check_classes(find_weights(options.weights))
     script, source = open_source(options)
     with tempfile.TemporaryDirectory() as name, Graph(options, Path(name)) as graph:
         graph.start_node()

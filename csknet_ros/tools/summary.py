@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from csknet_core.classes import MFNET
-from csknet_core.errors import DataError
 from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_ros.tools.recorder import Recording
 from csknet_ros.tools.script import Phase, Script
@@ -130,17 +129,18 @@ def _miou_by_mode(recording: Recording, answered: list[PlayedFrame]) -> dict[str
 
 
 def _miou(recording: Recording, frames: list[PlayedFrame]) -> float | None:
-    """Return the mIoU over the classes present in the truth, None without any truth."""
+    """Return the mIoU over the classes present in the truth, None without any truth.
+
+    Raises:
+        DataError: the truth holds an id that is no class.
+    """
     matrix = ConfusionMatrix(len(MFNET))
     for frame in frames:
         truth = recording.truth.get(frame.stamp_ns)
         labels = recording.label_maps.get(frame.stamp_ns)
-        if truth is None or labels is None:
-            continue
-        try:
+        # On another grid than the truth's there is nothing to compare.
+        if truth is not None and labels is not None and truth.shape == labels.shape:
             matrix.update(labels, truth)
-        except DataError:
-            continue  # another grid than the truth's: nothing to compare
     value = matrix.miou()
     return None if math.isnan(value) else round(value, 4)
 

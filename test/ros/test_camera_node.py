@@ -9,6 +9,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from support.graph import stamp_of
 from support.listener import Listener
 
+from csknet_core.classes import MFNET, ClassTable
+from csknet_core.model.csknet import CSKNet, ModelConfig
+from csknet_core.model.zoo import save_network
 from csknet_ros.images import labels_from_message, optical_from_message, thermal_from_message
 
 SCRIPT = """
@@ -82,6 +85,23 @@ def test_the_demo_accounts_for_every_frame(tmp_path, default_weights):
     assert summary["frames_in"] == 36
     assert summary["unaccounted"] == 0, done.stdout
     assert set(summary["modes"]) == {"fused", "thermal_only", "optical_only"}
+
+
+def test_the_demo_refuses_weights_of_other_classes_at_the_start(tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    table = ClassTable("mine", MFNET.classes[:3])
+    save_network(weights, CSKNet(ModelConfig(len(table), decoder_width=8)), table, {})
+    done = subprocess.run(
+        [sys.executable, "-m", "csknet_ros.tools.demo", "--out", str(tmp_path / "out"),
+         "--seconds", "2", "--weights", str(weights)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 2, said
+    assert "answer in the classes background, car, person; the demo draws and scores" in said
+    assert "starting the segmentation node" not in said
+    assert not (tmp_path / "out").exists()
+    assert "Traceback" not in done.stderr
 
 
 def test_the_demo_says_when_there_are_no_weights():

@@ -177,6 +177,21 @@ def test_the_summary_adds_up():
     assert not failures(summary)
 
 
+def test_a_truth_of_other_classes_is_an_error_and_not_left_out():
+    recording, played = recorded()
+    recording.truth[played[0].stamp_ns][0, 0] = 12
+    with pytest.raises(DataError, match="ground truth id 12 is not below 9"):
+        summarize(recording, played, SCRIPT, "rmw_test")
+
+
+def test_a_truth_on_another_grid_is_left_out():
+    recording, played = recorded()
+    for frame in played[:3]:
+        recording.truth[frame.stamp_ns] = np.zeros((2, 2), np.uint8)
+    light, dark = summarize(recording, played, SCRIPT, "rmw_test")["phases"]
+    assert (light["miou"], dark["frames"]) == (None, 5)
+
+
 def test_a_run_fails_when_frames_or_modes_are_wrong():
     recording, played = recorded()
     summary = summarize(recording, played, SCRIPT, "rmw_test")
