@@ -138,7 +138,7 @@ def _sync_values(health: SyncHealth) -> dict[str, object]:
     if health.stamp_difference_ns is not None:
         values["stamp_difference_ms"] = f"{health.stamp_difference_ns / 1e6:.1f}"
     if health.clock_difference_ns is not None:
-        values["stamp_difference_ms"] = f"{health.clock_difference_ns / 1e6:.1f}"
+        values["clock_difference_ms"] = f"{health.clock_difference_ns / 1e6:.1f}"
     for dropped, count in health.optical_dropped.items():
         values[f"dropped_optical_{dropped.value}"] = count
     values["clock_jumps"] = health.clock_jumps

@@ -33,7 +33,8 @@ class FrameStatus:
         mode: a `Mode` value, empty for dropped frames.
         reason: a `Reason` value, or a `DropReason` value for dropped frames.
         optical_stamp_ns: stamp of the optical partner, 0 without one.
-        stamp_difference_ms: optical minus thermal stamp, 0 without a pair.
+        stamp_difference_ms: optical minus thermal stamp, as they are (without
+            `sync.thermal_offset`); 0 without a pair.
         optical_luminance: mean luminance in 0..1, -1 without an optical image.
         waited_ms: spent by the synchroniser waiting for a partner.
         queue_ms: from the decision to the start of the work.

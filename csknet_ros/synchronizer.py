@@ -210,7 +210,9 @@ class PairOrAlone(Generic[T]):
     def settings(self, settings: SyncSettings) -> None:
         with self._lock:
             if settings.offset_ns != self._settings.offset_ns:
+                # Those of the old offset say nothing of the new one.
                 self._miss_differences.clear()
+                self._differences.clear()
             self._settings = settings
 
     @property

@@ -28,7 +28,7 @@ class Frame:
         reason: a `Reason` value; a `DropReason` value if it was dropped.
         phase: what the bag's phase topic said, "" without one.
         luminance: of RGB, 0..1; None without RGB.
-        stamp_difference_ms: RGB minus thermal stamp; None without a pair.
+        stamp_difference_ms: RGB minus thermal stamp, as they are; None without a pair.
         waited_ms: for a partner, in bag time.
         miou: over the classes present in the frame's truth; None without truth.
         agreement: share of pixels on which thermal alone answers the same; None if not compared.
