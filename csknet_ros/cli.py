@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -16,16 +15,13 @@ from rich.table import Table
 from csknet_core import cli as core
 from csknet_core.cli import app, console
 from csknet_core.errors import ConfigError
-from csknet_ros.replay.compare import Comparison, compare
+from csknet_ros.replay.compare import Comparison
 from csknet_ros.replay.faults import FAULTS, parse_fault
 from csknet_ros.replay.messages import Topics
-from csknet_ros.replay.report import prepare_folder
 from csknet_ros.replay.result import BagResult, summarize
 
 if TYPE_CHECKING:
     from csknet_ros.replay.replay import Job, Run
-
-REPORT, TIMING, PAGE = "report.json", "timing.json", "report.html"
 
 
 @app.command(name="replay")
@@ -56,7 +52,7 @@ def replay_command(
 ) -> None:
     """Answer recorded bags as the live node would, and report how good the answers are."""
     _check_packages()
-    from csknet_ros.replay.page import write_page
+    from csknet_ros.replay.report import PAGE, TIMING, prepare_folder, write_json, write_report
     from csknet_ros.replay.workers import run_jobs
 
     prepare_folder(out)
@@ -70,11 +66,9 @@ def replay_command(
         raise ConfigError(results[0].problem)
     if not results:
         raise ConfigError("interrupted before the first bag was done")
-    compared = compare(results)
-    _write(out / REPORT, to_json(results, compared))
-    _write(out / TIMING, [{"run": r.run, "bag": r.bag, **r.timing} for r in results])
     title = f"Replay of {bags[0].name}" + f" and {len(bags) - 1} more" * (len(bags) > 1)
-    write_page(out / PAGE, title, runs, results, compared)
+    compared = write_report(out, title, runs, results)
+    write_json(out / TIMING, [{"run": r.run, "bag": r.bag, **r.timing} for r in results])
     _print(results, compared)
     console.print(f"report: {out / PAGE}")
     if len(results) < len(jobs) or not all(result.complete for result in results):
@@ -113,22 +107,6 @@ def make_bag(
         task = progress.add_task("writing", total=len(source))
         write(out, source, phases, rate, compress, lambda n: progress.update(task, completed=n))
     console.print(f"bag: {out}")
-
-
-def to_json(results: list[BagResult], compared: list[Comparison]) -> dict[str, object]:
-    """Return the report as plain data: the same for the same bags and weights."""
-    runs = list(dict.fromkeys(result.run for result in results))
-    totals = {}
-    for run in runs:
-        own = [result for result in results if result.run == run]
-        frames = [frame for result in own for frame in result.frames]
-        totals[run] = summarize(frames, own[0].classes)
-    return {
-        "complete": all(result.complete for result in results),
-        "runs": totals,
-        "comparisons": [one.to_json() for one in compared],
-        "bags": [result.to_json() for result in results],
-    }
 
 
 def _runs(weights: list[str], params: list[Path], faults: list[str], device: str) -> list[Run]:
@@ -264,10 +242,6 @@ def _check_packages() -> None:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _write(path: Path, data: object) -> None:
-    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -24,16 +24,14 @@ from std_msgs.msg import String
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import ConfigError, CsknetError, ImageError
-from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import labels_from_message
 from csknet_ros.replay.messages import Skipped
-from csknet_ros.replay.page import write_page
 from csknet_ros.replay.replay import Run
-from csknet_ros.replay.report import prepare_folder
-from csknet_ros.replay.result import BagResult, Frame, summarize
+from csknet_ros.replay.report import PAGE, prepare_folder, write_report
+from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth, check_labels
 from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.interrupts import start_ros
@@ -155,12 +153,7 @@ class EvaluatorNode(Node):
 
     def _on_status(self, message: DiagnosticArray) -> None:
         status, stamp = decode(message), self._hear(message)
-        record = Frame(self._seconds(stamp), stamp, status.primary, status.mode, status.reason)
-        record.waited_ms = status.waited_ms
-        if status.answered and status.optical_stamp_ns and status.primary == "thermal":
-            record.stamp_difference_ms = status.stamp_difference_ms
-        record.luminance = status.optical_luminance if status.optical_luminance >= 0 else None
-        self.frames[stamp] = record
+        self.frames[stamp] = Frame.from_status(self._seconds(stamp), stamp, status)
         if status.answered:
             self._statuses[stamp] = status
             self._join(stamp)
@@ -208,11 +201,7 @@ class EvaluatorNode(Node):
 
     def _on_pair(self, stamp: int, labels: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
         assert self.classes is not None
-        matrix = ConfusionMatrix(len(self.classes))
-        matrix.update(labels, true)
-        miou = matrix.miou()
-        self.frames[stamp].matrix = matrix
-        self.frames[stamp].miou = None if np.isnan(miou) else miou
+        self.frames[stamp].score(labels, true, len(self.classes))
 
     def _on_problem(self, reason: str, detail: str) -> None:
         self.skipped.add(reason, self._now_s, detail)
@@ -248,16 +237,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write_report(folder: Path, result: BagResult) -> None:
-    """Write report.json and report.html."""
-    data = {"runs": {result.run: summarize(result.frames, result.classes)},
-            "bags": [result.to_json()], "comparisons": [], "complete": True}  # fmt: skip
-    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
-    (folder / "report.json").write_text(text, encoding="utf-8")
-    run = Run(result.run, SegmenterSettings(), SyncSettings())
-    write_page(folder / "report.html", f"Live replay of {result.bag}", [run], [result], [])
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Score until it is quiet or interrupted, then write the report; returns the exit code."""
     arguments = sys.argv if arguments is None else arguments
@@ -279,11 +258,13 @@ def main(arguments: list[str] | None = None) -> int:
         pass
     try:
         result = node.result(options.name)
-        write_report(options.out, result)
+        # What the node was set to is not known here.
+        run = Run(result.run, SegmenterSettings(), SyncSettings())
+        write_report(options.out, f"Live replay of {result.bag}", [run], [result])
         answers = sum(bool(frame.mode) for frame in result.frames)
         node.get_logger().info(
             f"{answers} answers, {len(node.unanswered)} frames never reached the node; "
-            f"report: {options.out / 'report.html'}"
+            f"report: {options.out / PAGE}"
         )
     except CsknetError as error:
         print(f"evaluator: {error}", file=sys.stderr)

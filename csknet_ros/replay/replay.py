@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.errors import DataError, EngineError, ImageError, NoUsableModalityError
-from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
@@ -224,11 +223,7 @@ class _Replayer:
 
     def _keep(self, frame: FrameSet[BagMessage], images: Decoded, answer: Segmentation) -> None:
         status = answered(frame, answer, self._segmenter.name)
-        record = self._frame(frame.primary, frame.lead, status.mode, status.reason)
-        if frame.optical is not None and frame.thermal is not None:
-            record.stamp_difference_ms = status.stamp_difference_ms
-        record.luminance = status.optical_luminance if status.optical_luminance >= 0 else None
-        record.waited_ms = status.waited_ms
+        record = self._frame(frame.lead, status)
         record.flips = self._flips(frame.stamp_ns, answer.labels)
         key = len(self._frames)
         self._frames.append(record)
@@ -263,14 +258,10 @@ class _Replayer:
 
     def _on_truth(self, key: int, labels: NDArray[np.uint8], true: NDArray[np.uint8]) -> None:
         record = self._frames[key]
-        record.matrix = ConfusionMatrix(len(self._segmenter.classes))
-        record.matrix.update(labels, true)
-        miou = record.matrix.miou()
+        record.score(labels, true, len(self._segmenter.classes))
         images = self._scenes.pop(key, None)
-        if not np.isnan(miou):
-            record.miou = miou
-            if images is not None:
-                self._gallery.offer(record, miou, images, labels, true)
+        if record.miou is not None and images is not None:
+            self._gallery.offer(record, record.miou, images, labels, true)
 
     def _on_bad_truth(self, reason: str, detail: str) -> None:
         self._skip(reason, detail)
@@ -285,23 +276,19 @@ class _Replayer:
     def _finish_dropped(
         self, primary: Modality, lead: Stamped[BagMessage], reason: DropReason, waited_ns: int = 0
     ) -> None:
-        self._frames.append(self._frame(primary, lead, "", reason.value))
+        status = FrameStatus(primary.value, DROPPED, "", reason.value, waited_ms=waited_ns * _MS)
+        self._frames.append(self._frame(lead, status))
         if self._sink is not None:
             at = lead.arrival_ns, lead.stamp_ns, str(lead.data.data.header.frame_id)
-            status = FrameStatus(
-                primary.value, DROPPED, "", reason.value, waited_ms=waited_ns * _MS
-            )
             self._sink.dropped(at, status)
 
     def _skip(self, reason: str, detail: str) -> None:
         self._reader.skipped.add(reason, self._seconds(self._now), detail)
 
-    def _frame(self, primary: Modality, lead: Stamped[BagMessage], mode: str, reason: str) -> Frame:
+    def _frame(self, lead: Stamped[BagMessage], status: FrameStatus) -> Frame:
         index = bisect.bisect_right(self._phases[0], lead.arrival_ns) - 1
         phase = self._phases[1][index] if index >= 0 else ""
-        return Frame(
-            self._seconds(lead.arrival_ns), lead.stamp_ns, primary.value, mode, reason, phase
-        )
+        return Frame.from_status(self._seconds(lead.arrival_ns), lead.stamp_ns, status, phase)
 
     def _flips(self, stamp_ns: int, labels: NDArray[np.uint8]) -> float | None:
         before, self._before = self._before, (stamp_ns, labels)

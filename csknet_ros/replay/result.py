@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
 from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.modality import Modality
+
+if TYPE_CHECKING:
+    from csknet_ros.frame_status import FrameStatus
 
 
 @dataclass
@@ -49,6 +53,43 @@ class Frame:
     agreement: float | None = None
     flips: float | None = None
     matrix: ConfusionMatrix | None = None
+
+    @classmethod
+    def from_status(
+        cls, time_s: float, stamp_ns: int, status: FrameStatus, phase: str = ""
+    ) -> Frame:
+        """Return what a frame's status says of it.
+
+        Args:
+            time_s: arrival of its primary message, from the bag's start.
+            stamp_ns: the primary's stamp.
+            status: as the node publishes it.
+            phase: what the bag's phase topic said.
+        """
+        frame = cls(time_s, stamp_ns, status.primary, status.mode, status.reason, phase)
+        frame.waited_ms = status.waited_ms
+        if status.optical_luminance >= 0:
+            frame.luminance = status.optical_luminance
+        # The one of a pair; an RGB frame that stands in for a lost thermal one has none.
+        if status.optical_stamp_ns and status.primary == Modality.THERMAL.value:
+            frame.stamp_difference_ms = status.stamp_difference_ms
+        return frame
+
+    def score(self, labels: NDArray[np.uint8], true: NDArray[np.uint8], classes: int) -> None:
+        """Compare the frame's answer with its truth.
+
+        Args:
+            labels: (H, W) class ids of the answer.
+            true: (H, W) class ids of the truth.
+            classes: how many there are.
+
+        Raises:
+            DataError: shapes differ, or the truth holds an id that is no class.
+        """
+        matrix = ConfusionMatrix(classes)
+        matrix.update(labels, true)
+        miou = matrix.miou()
+        self.matrix, self.miou = matrix, None if math.isnan(miou) else miou
 
     def to_json(self) -> dict[str, Any]:
         """Return the frame as plain data, without its matrix."""
