@@ -28,6 +28,7 @@ from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
 from csknet_ros.decoding import Decoded
 from csknet_ros.frame_status import FrameStatus
+from csknet_ros.stamps import SECOND_NS
 
 DECISIONS = 300
 """Frame statuses remembered."""
@@ -133,7 +134,9 @@ def write_bundle(
         BundleError: it cannot be written; nothing is left behind.
     """
     root = Path(os.path.expanduser(settings.directory))
-    name = time.strftime("csknet-%Y%m%dT%H%M%S", time.gmtime()) + f"-{time.time_ns() % 10**9:09d}"
+    name = (
+        time.strftime("csknet-%Y%m%dT%H%M%S", time.gmtime()) + f"-{time.time_ns() % SECOND_NS:09d}"
+    )
     part = root / f".{name}.part"
     try:
         root.mkdir(parents=True, exist_ok=True)

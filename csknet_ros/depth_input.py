@@ -18,6 +18,7 @@ from csknet_core.runtime.depth import to_metres
 from csknet_ros.frames import FrameSet, Stamped
 from csknet_ros.images import depth_from_message
 from csknet_ros.parameters import NodeSettings
+from csknet_ros.stamps import to_ns
 
 TOPIC = "depth/image"
 _MS = 1e-6
@@ -85,8 +86,7 @@ class DepthInput:
         self._node.destroy_subscription(self._subscription)
 
     def _receive(self, message: Image) -> None:
-        stamp = message.header.stamp
-        image = Stamped(stamp.sec * 1_000_000_000 + stamp.nanosec, 0, message)
+        image = Stamped(to_ns(message.header.stamp), 0, message)
         with self._arrived:
             self._images.append(image)
             while len(self._images) > self.settings.sync.queue_size:

@@ -28,13 +28,13 @@ from csknet_core.runtime.registration import OUTSIDE, RegistrationSettings
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.runtime.thermal_presets import PRESETS, apply_preset
 from csknet_ros.bundle import BundleSettings
+from csknet_ros.stamps import SECOND_NS
 from csknet_ros.synchronizer import LARGEST_OFFSET_S, LONGEST_WAIT_S, SyncSettings
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
 
 Value = bool | int | float | str
-_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ PARAMETERS: tuple[Parameter, ...] = (
               "and RGB-only answers, so that a costmap can trust them less.", 0.0, 1.0),
     Parameter("engine.stuck_after", 10.0, "Inference that takes longer is given up and a fresh "
               "engine opened, seconds.", 0.1, 600.0),
-    Parameter("sync.slop", _SYNC.slop_ns / 1e9, "Largest stamp difference of a pair, seconds.",
-              0.0, 0.9),
-    Parameter("sync.max_wait", _SYNC.max_wait_ns / 1e9,
+    Parameter("sync.slop", _SYNC.slop_ns / SECOND_NS,
+              "Largest stamp difference of a pair, seconds.", 0.0, 0.9),
+    Parameter("sync.max_wait", _SYNC.max_wait_ns / SECOND_NS,
               "Longest a thermal frame waits for its partner, seconds.", 0.0, LONGEST_WAIT_S),
     Parameter("sync.thermal_offset", 0.0, "Added to thermal stamps when comparing, seconds.",
               -LARGEST_OFFSET_S, LARGEST_OFFSET_S),
@@ -106,7 +106,7 @@ PARAMETERS: tuple[Parameter, ...] = (
               "Misses in a row after which RGB counts as lost and nothing waits for it.", 1, 1000),
     Parameter("sync.recover_after", _SYNC.recover_after,
               "Matches in a row after which RGB counts as back.", 1, 1000),
-    Parameter("sync.thermal_timeout", _SYNC.thermal_timeout_ns / 1e9,
+    Parameter("sync.thermal_timeout", _SYNC.thermal_timeout_ns / SECOND_NS,
               "Thermal silence after which RGB frames are answered alone, seconds.", 0.01, 60.0),
     Parameter("sync.queue_size", _SYNC.queue_size, "Most frames held per camera.", 1, 1000),
     Parameter("thermal.preset", "", "What the camera sends in 16 bits: sets minimum, maximum and "
@@ -268,7 +268,7 @@ def _check_choices(values: Mapping[str, Value]) -> None:
 
 
 def _nanoseconds(get: _Get, name: str) -> int:
-    return round(get(float, name) * _SECOND_NS)
+    return round(get(float, name) * SECOND_NS)
 
 
 def _sync(get: _Get) -> SyncSettings:

@@ -41,13 +41,14 @@ from csknet_ros.navigation import GridCamera, NavigationOutputs
 from csknet_ros.parameters import BY_NAME, PARAMETERS, NodeSettings, build_settings, describe
 from csknet_ros.publishing import Outputs
 from csknet_ros.services import Services
+from csknet_ros.stamps import SECOND_NS, to_ns
 from csknet_ros.synchronizer import PairOrAlone
 from csknet_ros.worker import Job, Worker
 
 _THROTTLE_S = 5.0
 _MS = 1e-6
-_WATCH_NS = 1_000_000_000
-_TRIM_NS = 30_000_000_000
+_WATCH_NS = SECOND_NS
+_TRIM_NS = 30 * SECOND_NS
 _OPENING = 6  # times as long as one frame may take, opening an engine may
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _Transition = Callable[["SegmentationNode", LifecycleState], TransitionCallbackReturn]
@@ -309,9 +310,8 @@ class SegmentationNode(LifecycleNode):
     # Frames: executor thread
 
     def _on_image(self, modality: Modality, message: Any) -> None:
-        stamp = message.header.stamp
         if self._sync is not None and self._worker is not None:
-            self._sync.add(modality, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
+            self._sync.add(modality, to_ns(message.header.stamp), message)
             self._worker.nudge()
 
     def _on_frame(self, frame: FrameSet[Any]) -> None:
@@ -508,8 +508,7 @@ class SegmentationNode(LifecycleNode):
 
     def _finish(self, header: Any, status: FrameStatus) -> None:
         self._statistics.add(status)
-        stamp = header.stamp
-        self._recorder.decided(stamp.sec * 1_000_000_000 + stamp.nanosec, status)
+        self._recorder.decided(to_ns(header.stamp), status)
         if self._outputs is not None:
             self._outputs.publish_status(header, status)
 

@@ -22,6 +22,7 @@ from typing import Any, Generic
 from csknet_core.errors import ConfigError
 from csknet_core.modality import Modality, Reason
 from csknet_ros.frames import Dropped, DropReason, FrameSet, Stamped, T
+from csknet_ros.stamps import SECOND_NS, to_ns
 
 __all__ = [
     "DropReason",
@@ -151,13 +152,13 @@ def clock_cure(difference_ns: int, offset_ns: int) -> str:
         difference_ns: RGB minus thermal stamp of one moment, after the offset.
         offset_ns: the offset in force.
     """
-    wanted_s = (offset_ns + difference_ns) / 1e9
+    wanted_s = (offset_ns + difference_ns) / SECOND_NS
     text = f"RGB comes, but its stamps are {difference_ns / MS:+.0f} ms off; "
     if abs(wanted_s) > LARGEST_OFFSET_S:
         return text + "let both cameras take their time from one clock"
     text += f"set sync.thermal_offset to {wanted_s:.3f}"
-    if -LONGEST_WAIT_S < difference_ns / 1e9 < 0:
-        late_s = (MS - difference_ns) / 1e9
+    if -LONGEST_WAIT_S < difference_ns / SECOND_NS < 0:
+        late_s = (MS - difference_ns) / SECOND_NS
         text += f" or, if RGB is right but comes late, sync.max_wait to {late_s:.3f} or more"
     return text
 
@@ -531,8 +532,7 @@ class PairOrAlone(Generic[T]):
         self._outbox.append(Dropped(modality, frame, reason))
 
     def _add_message(self, message: Any, modality: Modality) -> None:
-        stamp = message.header.stamp
-        self.add(modality, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
+        self.add(modality, to_ns(message.header.stamp), message)
 
     def _deliver(self) -> None:
         """Hand the outbox to the callbacks; one thread at a time does so, without the lock."""

@@ -9,9 +9,9 @@ from csknet_core.modality import Modality, Reason
 from csknet_ros.frames import DropReason
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.result import BagResult
+from csknet_ros.stamps import SECOND_NS
 from csknet_ros.synchronizer import clock_cure
 
-_NS = 1_000_000_000
 _OFFSET_MS = 10.0
 _SHARE = 0.05
 _SWITCHES_A_MINUTE = 6.0
@@ -48,7 +48,7 @@ def _stamps(result: BagResult, run: Run) -> list[str]:
     if not differences:
         return []
     middle = median(differences)
-    ours = run.sync.offset_ns * 1e3 / _NS
+    ours = run.sync.offset_ns * 1e3 / SECOND_NS
     if abs(middle - ours) < _OFFSET_MS:
         return []
     return [
@@ -65,14 +65,14 @@ def _pairing(result: BagResult, run: Run) -> list[str]:
     if thermal and unpaired > _SHARE * len(thermal):
         sentences.append(
             f"{100 * unpaired / len(thermal):.0f} % of thermal frames found no RGB frame within "
-            f"sync.slop ({1e3 * run.sync.slop_ns / _NS:.0f} ms) in time: the cameras are not "
+            f"sync.slop ({1e3 * run.sync.slop_ns / SECOND_NS:.0f} ms) in time: the cameras are not "
             "triggered together or RGB is slower; raise sync.slop or sync.max_wait."
         )
     if thermal and lost > _SHARE * len(thermal):
         difference_ms = result.sync.get("clock_difference_ms")
         why = ""
         if difference_ms is not None:
-            why = f": {clock_cure(round(difference_ms * _NS / 1e3), run.sync.offset_ns)}"
+            why = f": {clock_cure(round(difference_ms * SECOND_NS / 1e3), run.sync.offset_ns)}"
         share = 100 * lost / len(thermal)
         sentences.append(f"RGB was lost for {share:.0f} % of thermal frames{why}.")
     silent = sum(f.primary == Modality.OPTICAL.value for f in result.frames)

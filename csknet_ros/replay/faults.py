@@ -12,8 +12,8 @@ import numpy as np
 from csknet_core.errors import ConfigError, ImageError
 from csknet_ros.images import optical_from_message
 from csknet_ros.replay.messages import RGB, THERMAL, BagMessage
+from csknet_ros.stamps import SECOND_NS
 
-_SECOND_NS = 1_000_000_000
 _MS_NS = 1_000_000
 _NEEDS_VALUE = {
     "drop-rgb": False,
@@ -112,7 +112,7 @@ class FaultyMessages:
                 yield message
                 continue
             faulty: BagMessage | None = message
-            seconds = (message.time_ns - self.start_ns) / _SECOND_NS
+            seconds = (message.time_ns - self.start_ns) / SECOND_NS
             active = [entry for entry in enumerate(self.faults) if entry[1].covers(seconds)]
             for index, fault in active:
                 if faulty is not None:
@@ -137,7 +137,7 @@ class FaultyMessages:
         if name == "jitter" and rgb:
             return _shift(message, rng.uniform(-fault.value, fault.value) * _MS_NS)
         if name == "clock-jump":
-            return _shift(message, -fault.value * _SECOND_NS)
+            return _shift(message, -fault.value * SECOND_NS)
         return message
 
     def _deliver(self, message: BagMessage, active: set[str]) -> Iterator[BagMessage]:

@@ -33,10 +33,10 @@ from csknet_ros.replay.replay import Run
 from csknet_ros.replay.report import PAGE, prepare_folder, write_report
 from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth, check_labels
+from csknet_ros.stamps import SECOND_NS, to_ns
 from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.interrupts import start_ros
 
-_SECOND_NS = 1_000_000_000
 _DEPTH = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _MOST_WAITING = 128
@@ -209,15 +209,14 @@ class EvaluatorNode(Node):
 
     def _hear(self, message: Any) -> int:
         self.heard_at = time.monotonic()
-        stamp = message.header.stamp
-        nanoseconds = int(stamp.sec) * _SECOND_NS + int(stamp.nanosec)
-        self._now_s = self._seconds(nanoseconds)
-        return nanoseconds
+        stamp_ns = to_ns(message.header.stamp)
+        self._now_s = self._seconds(stamp_ns)
+        return stamp_ns
 
     def _seconds(self, stamp_ns: int) -> float:
         if self._start_ns is None:
             self._start_ns = stamp_ns
-        return (stamp_ns - self._start_ns) / _SECOND_NS
+        return (stamp_ns - self._start_ns) / SECOND_NS
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

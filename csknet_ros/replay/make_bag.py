@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from csknet_ros.replay.writer import BagWriter
+from csknet_ros.stamps import SECOND_NS
 from csknet_ros.tools.faults import FaultInjector
 from csknet_ros.tools.script import Script
 from csknet_ros.tools.sources import FrameSource
 
 _START_NS = 1_700_000_000_000_000_000
-_SECOND_NS = 1_000_000_000
 FRAME_ID = "thermal_camera_optical_frame"
 RGB_FRAME_ID = "rgb_camera_optical_frame"
 
@@ -43,7 +43,7 @@ def make_bag(
     phase_before = ""
     with BagWriter(path, compress) as writer:
         for index in range(len(source)):
-            time_ns = _START_NS + round(index * _SECOND_NS / rate_hz)
+            time_ns = _START_NS + round(index * SECOND_NS / rate_hz)
             phase = script.phase_at(index / rate_hz)
             if phase.name != phase_before:
                 writer.text("/phase", time_ns, phase.name)

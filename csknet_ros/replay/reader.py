@@ -21,6 +21,7 @@ from csknet_ros.replay.messages import (
     Topics,
 )
 from csknet_ros.replay.storage import OpenBag, short
+from csknet_ros.stamps import SECOND_NS, to_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 TEXT_TYPE = "std_msgs/msg/String"
@@ -29,7 +30,6 @@ _THERMAL_WORDS = ("thermal", "lwir", "infra", "/ir", "_ir", "lepton", "boson", "
 _LABEL_WORDS = ("truth", "label", "annotation", "segmentation")
 _RGB_WORDS = ("rgb", "color", "colour", "visible", "optical")
 _NO_CAMERA_WORDS = ("overlay", "depth", "confidence", "csknet/")
-_SECOND_NS = 1_000_000_000
 
 
 class BagReader:
@@ -52,7 +52,7 @@ class BagReader:
         try:
             self.topics = find_topics(path, self._bag.connections, topics)
             self.start_ns = self._bag.start_ns
-            self.seconds = max(0.0, (self._bag.end_ns - self.start_ns) / _SECOND_NS)
+            self.seconds = max(0.0, (self._bag.end_ns - self.start_ns) / SECOND_NS)
         except BaseException:
             self.close()
             raise
@@ -94,7 +94,7 @@ class BagReader:
                 stamp = _stamp(message, time_ns)
                 yield BagMessage(kind, time_ns, stamp, message, stamp)
             except Exception as error:  # rosbags raises whatever the damage leads to
-                seconds = (time_ns - self.start_ns) / _SECOND_NS
+                seconds = (time_ns - self.start_ns) / SECOND_NS
                 self.skipped.add(f"{kind} message damaged", seconds, short(error))
 
     def _connections(self) -> list[Connection]:
@@ -153,6 +153,4 @@ def _only(path: Path, kind: str, candidates: list[str], images: list[str]) -> st
 
 def _stamp(message: Any, time_ns: int) -> int:
     header = getattr(message, "header", None)
-    if header is None:
-        return time_ns
-    return int(header.stamp.sec) * _SECOND_NS + int(header.stamp.nanosec)
+    return time_ns if header is None else to_ns(header.stamp)

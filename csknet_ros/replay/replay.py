@@ -27,9 +27,9 @@ from csknet_ros.replay.pictures import Gallery
 from csknet_ros.replay.reader import BagReader
 from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth
+from csknet_ros.stamps import SECOND_NS
 from csknet_ros.synchronizer import PairOrAlone, SyncHealth, SyncSettings
 
-_SECOND_NS = 1_000_000_000
 _MS = 1e-6
 _MODALITIES = {RGB: Modality.OPTICAL}
 
@@ -294,11 +294,11 @@ class _Replayer:
         before, self._before = self._before, (stamp_ns, labels)
         if before is None or before[1].shape != labels.shape or stamp_ns <= before[0]:
             return None
-        seconds = (stamp_ns - before[0]) / _SECOND_NS
+        seconds = (stamp_ns - before[0]) / SECOND_NS
         return float((labels != before[1]).mean()) / seconds
 
     def _seconds(self, time_ns: int) -> float:
-        return (time_ns - self._reader.start_ns) / _SECOND_NS
+        return (time_ns - self._reader.start_ns) / SECOND_NS
 
     def _result(self, problem: str, wall_s: float) -> BagResult:
         reader, skipped = self._reader, self._reader.skipped

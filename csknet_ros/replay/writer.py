@@ -19,11 +19,11 @@ from csknet_core.errors import DataError
 from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
 from csknet_ros.frame_status import STATUS_NAME, FrameStatus, describe
+from csknet_ros.stamps import fill
 
 if TYPE_CHECKING:
     from csknet_ros.replay.replay import At
 
-_SECOND_NS = 1_000_000_000
 _ENCODINGS = {("uint8", 1): "mono8", ("uint8", 3): "rgb8", ("uint16", 1): "mono16",
               ("float32", 1): "32FC1"}  # fmt: skip
 IMAGE, TEXT, STATUS = (
@@ -126,9 +126,9 @@ class BagWriter:
         self._write(topic, kind, time_ns, message)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
-        seconds, nanoseconds = divmod(stamp_ns, _SECOND_NS)
         types = self._store.types
-        stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
+        stamp = types["builtin_interfaces/msg/Time"](sec=0, nanosec=0)
+        fill(stamp, stamp_ns)
         return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
     def _write(self, topic: str, kind: str, time_ns: int, message: Any) -> None:

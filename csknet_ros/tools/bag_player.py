@@ -19,6 +19,7 @@ from rosgraph_msgs.msg import Clock
 
 from csknet_core.errors import DataError
 from csknet_ros.replay.storage import OpenBag
+from csknet_ros.stamps import fill
 from csknet_ros.tools.bag_topics import absent, awaited, played
 from csknet_ros.tools.interrupts import start_ros
 from csknet_ros.tools.recorded_qos import recorded_qos
@@ -127,7 +128,7 @@ class BagPlayer(Node):
             time.sleep(max(0.0, due - time.monotonic()))
             if self._clock_publisher is not None:
                 now = Clock()
-                now.clock.sec, now.clock.nanosec = divmod(time_ns, 1_000_000_000)
+                fill(now.clock, time_ns)
                 self._clock_publisher.publish(now)
             publisher, kind = self._playing[connection.id]
             try:

@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError
 from csknet_ros.images import fill_message
+from csknet_ros.stamps import fill
 from csknet_ros.tools.faults import FaultInjector
 from csknet_ros.tools.interrupts import start_ros
 from csknet_ros.tools.script import Phase, Script, load_script, real_pairs_script
@@ -97,7 +98,7 @@ def _image(image: NDArray[Any], encoding: str, header: Header) -> Image:
 
 def _header(stamp_ns: int, frame_id: str) -> Header:
     header = Header(frame_id=frame_id)
-    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    fill(header.stamp, stamp_ns)
     return header
 
 

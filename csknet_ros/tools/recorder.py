@@ -19,6 +19,7 @@ from sensor_msgs.msg import Image
 from csknet_core.errors import ImageError
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import labels_from_message, optical_from_message, thermal_from_message
+from csknet_ros.stamps import to_ns
 
 _CAMERA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 _ANSWERS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -103,20 +104,20 @@ class Recorder:
             self._executor.spin_once(timeout_sec=0.1)
 
     def _on_optical(self, message: Image) -> None:
-        self.recording.optical[_stamp(message)] = optical_from_message(message)
+        self.recording.optical[to_ns(message.header.stamp)] = optical_from_message(message)
 
     def _on_thermal(self, message: Image) -> None:
-        self.recording.thermal[_stamp(message)] = thermal_from_message(message)
+        self.recording.thermal[to_ns(message.header.stamp)] = thermal_from_message(message)
 
     def _on_truth(self, message: Image) -> None:
-        self.recording.truth[_stamp(message)] = labels_from_message(message)
+        self.recording.truth[to_ns(message.header.stamp)] = labels_from_message(message)
 
     def _on_overlay(self, message: Image) -> None:
-        self.recording.overlay[_stamp(message)] = optical_from_message(message)
+        self.recording.overlay[to_ns(message.header.stamp)] = optical_from_message(message)
 
     def _on_label_map(self, message: Image) -> None:
         now = time.time_ns()
-        stamp = _stamp(message)
+        stamp = to_ns(message.header.stamp)
         self.recording.answers[stamp] += 1
         self.recording.received_ns.setdefault(stamp, now)
         try:
@@ -127,11 +128,6 @@ class Recorder:
     def _on_status(self, message: DiagnosticArray) -> None:
         status = decode(message)
         if status.primary == "thermal":
-            self.recording.statuses.setdefault(_stamp(message), []).append(status)
+            self.recording.statuses.setdefault(to_ns(message.header.stamp), []).append(status)
         else:
-            self.recording.optical_answers[_stamp(message)] += status.answered
-
-
-def _stamp(message: Any) -> int:
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+            self.recording.optical_answers[to_ns(message.header.stamp)] += status.answered

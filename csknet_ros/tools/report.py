@@ -21,6 +21,7 @@ from csknet_core.classes import MFNET
 from csknet_core.errors import DataError
 from csknet_core.modality import Mode
 from csknet_core.runtime.overlay import colorize, draw_legend, draw_overlay, thermal_to_rgb
+from csknet_ros.stamps import SECOND_NS
 from csknet_ros.tools.recorder import Recording
 from csknet_ros.tools.script import Script
 from csknet_ros.tools.summary import PlayedFrame, outcome_of
@@ -147,7 +148,7 @@ def draw_timeline(
 ) -> None:
     """Plot mode, luminance and latency over time, with the phases behind them."""
     start = played[0].stamp_ns if played else 0
-    times = [(frame.stamp_ns - start) / 1e9 for frame in played]
+    times = [(frame.stamp_ns - start) / SECOND_NS for frame in played]
     out = [outcome_of(recording, frame.stamp_ns) == "out" for frame in played]
     figure, (top, middle, bottom) = plt.subplots(
         3, 1, figsize=(11, 5.8), sharex=True, height_ratios=[1, 2, 2], layout="constrained"
@@ -212,7 +213,7 @@ def _mark_phases(
         stamps = [f.stamp_ns for f in played if f.phase == phase.name]
         if not stamps:
             continue
-        first, last = (min(stamps) - start) / 1e9, (max(stamps) - start) / 1e9
+        first, last = (min(stamps) - start) / SECOND_NS, (max(stamps) - start) / SECOND_NS
         for axis in axes:
             axis.axvspan(first, last, color="#000000", alpha=0.06 if index % 2 else 0.0)
         axes[0].text((first + last) / 2, 1.06, phase.name, ha="center", va="bottom", fontsize=9,
