@@ -24,11 +24,12 @@ from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError, EngineError, ImageError, NoUsableModalityError
-from csknet_core.modality import Modality, Mode
+from csknet_core.modality import Modality
 from csknet_core.runtime.memory import steady_heap, trim_heap
 from csknet_core.runtime.registration import RegistrationSettings
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.answer_frame import AnswerFrame
+from csknet_ros.answering import drop_reason, segment_frame
 from csknet_ros.bundle import Recorder, write_bundle
 from csknet_ros.decoding import Decoded, decode_frame
 from csknet_ros.depth_input import depth_stamp_ns
@@ -353,13 +354,7 @@ class SegmentationNode(LifecycleNode):
                 # The range and the verdicts of before the pause are old.
                 self._resumed = False
                 segmenter.reset()
-            answer = segmenter.segment(
-                images.optical,
-                images.thermal,
-                images.absence,
-                optical_stamp_ns=frame.optical.stamp_ns if frame.optical else None,
-                thermal_stamp_ns=frame.thermal.stamp_ns if frame.thermal else None,
-            )
+            answer = segment_frame(segmenter, frame, images, settings.fallback_confidence_scale)
         except (ImageError, NoUsableModalityError) as error:
             if self._claim(job, segmenter):
                 self._refuse(frame, error)
@@ -370,8 +365,6 @@ class SegmentationNode(LifecycleNode):
             return
         if not self._claim(job, segmenter):
             return
-        if answer.mode is not Mode.FUSED:
-            answer = answer.with_confidence(settings.fallback_confidence_scale)
         shot.answer = answer
         frame_id = self._answer_frame.of(frame, images)
         header = Header(stamp=frame.lead.data.header.stamp, frame_id=frame_id)
@@ -389,8 +382,7 @@ class SegmentationNode(LifecycleNode):
     def _refuse(self, frame: FrameSet[Any], error: ImageError | NoUsableModalityError) -> None:
         """End a frame of whose images none can be used."""
         self._warn(f"frame dropped: {error}")
-        bad = isinstance(error, ImageError)
-        self._finish_dropped(frame, DropReason.BAD_IMAGE if bad else DropReason.NO_USABLE_MODALITY)
+        self._finish_dropped(frame, drop_reason(error))
 
     def _publish_more(
         self,
@@ -491,7 +483,7 @@ class SegmentationNode(LifecycleNode):
             f"frame dropped, inference failed: {kind}{error}",
             throttle_duration_sec=_THROTTLE_S,
         )
-        self._finish_dropped(job.frame, DropReason.ENGINE_ERROR)
+        self._finish_dropped(job.frame, drop_reason(error))
 
     # Both
 

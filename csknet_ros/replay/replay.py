@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.errors import DataError, EngineError, ImageError, NoUsableModalityError
+from csknet_core.errors import DataError, EngineError, ImageError
 from csknet_core.image_header import MAX_PIXELS
 from csknet_core.modality import Modality, Mode, Reason
 from csknet_core.runtime.segmenter import Segmentation, Segmenter, SegmenterSettings
 from csknet_ros.answer_frame import AnswerFrame
+from csknet_ros.answering import drop_reason, segment_frame
 from csknet_ros.decoding import Decoded, decode_frame
 from csknet_ros.frame_status import DROPPED, FrameStatus, answered
 from csknet_ros.frames import Dropped, DropReason, FrameSet, Stamped
@@ -204,20 +205,14 @@ class _Replayer:
                 self._job.run.max_image_pixels,
                 self._segmenter.check,
             )
-            answer = self._segmenter.segment(
-                images.optical,
-                images.thermal,
-                images.absence,
-                optical_stamp_ns=frame.optical.stamp_ns if frame.optical else None,
-                thermal_stamp_ns=frame.thermal.stamp_ns if frame.thermal else None,
-            )
-        except ImageError:
-            self._drop(frame, DropReason.BAD_IMAGE)
-        except NoUsableModalityError:
-            self._drop(frame, DropReason.NO_USABLE_MODALITY)
-        except EngineError as error:
-            self._skip("inference failed", str(error))
-            self._drop(frame, DropReason.ENGINE_ERROR)
+            scale = self._job.run.fallback_confidence_scale
+            answer = segment_frame(self._segmenter, frame, images, scale)
+        except Exception as error:  # as in the node: it ends this frame, not the stream
+            reason = drop_reason(error)
+            if reason is DropReason.ENGINE_ERROR:
+                kind = "" if isinstance(error, EngineError) else f"{type(error).__name__}: "
+                self._skip("inference failed", f"{kind}{error}")
+            self._drop(frame, reason)
         else:
             self._keep(frame, images, answer)
 
@@ -237,8 +232,6 @@ class _Replayer:
         else:
             self._compare(record, images, answer)
         if self._sink is not None:
-            if answer.mode is not Mode.FUSED:
-                answer = answer.with_confidence(self._job.run.fallback_confidence_scale)
             background = self._segmenter.background(images.optical, images.thermal, answer)
             frame_id = self._answer_frame.of(_unwrap(frame), images)
             at = frame.lead.arrival_ns, frame.stamp_ns, frame_id

@@ -10,7 +10,7 @@ import pytest
 from support.bags import PERIOD_NS, START_NS, scene, write_bag
 from support.engines import PERSON, ThresholdEngine, threshold_segmenter
 
-from csknet_core.errors import DataError
+from csknet_core.errors import DataError, EngineError
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_ros.replay.faults import Fault
 from csknet_ros.replay.messages import Topics
@@ -144,10 +144,18 @@ def test_a_pair_with_an_offset_is_still_scored_and_the_offset_measured(tmp_path)
     assert result.to_json()["stamp_difference_ms"]["median"] == 20.0
 
 
-def test_an_engine_error_costs_its_frame_only(tmp_path):
+@pytest.mark.parametrize("error", [EngineError("out of memory"), ValueError("bad shape")])
+def test_whatever_inference_raises_costs_its_frame_only(tmp_path, error):
     bag = write_bag(tmp_path / "bag.mcap", frames=4)
     engine = ThresholdEngine()
-    engine.fail_next = 1
+    run, errors = engine.run, [error]
+
+    def fail_once(*inputs):
+        if errors:
+            raise errors.pop()
+        return run(*inputs)
+
+    engine.run = fail_once
     result = answer(bag, engine=engine)
     assert [f.reason for f in result.frames] == ["engine_error", "ok", "ok", "ok"]
     assert result.skipped == {"inference failed": 1}
