@@ -162,6 +162,20 @@ def labels_from_message(message: Any) -> NDArray[np.uint8]:
     return _view(message)
 
 
+def encoding_of(image: NDArray[Any]) -> str:
+    """Return the encoding of an array: mono8, mono16 or 32FC1 of (H, W), rgb8 of (H, W, 3).
+
+    Raises:
+        ImageError: an image of that shape and type is none of these.
+    """
+    wanted = image.dtype.name, 1 if image.ndim == 2 else image.shape[2]
+    for encoding in ("mono8", "mono16", "32FC1", "rgb8"):
+        layout = _LAYOUTS[encoding]
+        if wanted == (np.dtype(layout.dtype).name, layout.channels):
+            return encoding
+    raise ImageError(f"array {image.shape} {image.dtype} has no encoding")
+
+
 def fill_message(message: Any, image: NDArray[Any], encoding: str) -> None:
     """Put an array into a `sensor_msgs/Image`, without touching its header.
 

@@ -19,13 +19,12 @@ from csknet_core.errors import DataError
 from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
 from csknet_ros.frame_status import STATUS_NAME, FrameStatus, describe
+from csknet_ros.images import encoding_of
 from csknet_ros.stamps import fill
 
 if TYPE_CHECKING:
     from csknet_ros.replay.replay import At
 
-_ENCODINGS = {("uint8", 1): "mono8", ("uint8", 3): "rgb8", ("uint16", 1): "mono16",
-              ("float32", 1): "32FC1"}  # fmt: skip
 IMAGE, TEXT, STATUS = (
     "sensor_msgs/msg/Image",
     "std_msgs/msg/String",
@@ -93,7 +92,7 @@ class BagWriter:
             header=self._header(stamp_ns, frame_id),
             height=image.shape[0],
             width=image.shape[1],
-            encoding=_ENCODINGS[image.dtype.name, channels],
+            encoding=encoding_of(image),
             is_bigendian=0,
             step=image.shape[1] * channels * image.itemsize,
             data=np.frombuffer(np.ascontiguousarray(image).tobytes(), np.uint8),

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from csknet_core.errors import CsknetError
-from csknet_ros.images import fill_message
+from csknet_ros.images import encoding_of, fill_message
 from csknet_ros.stamps import fill
 from csknet_ros.tools.faults import FaultInjector
 from csknet_ros.tools.interrupts import start_ros
@@ -33,7 +33,6 @@ _TRUTH = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 _AHEAD = 300
 # A subscriber may learn of its publisher a little later than the other way round.
 _SETTLE_S = 0.3
-_THERMAL_ENCODINGS = {"uint8": "mono8", "uint16": "mono16", "float32": "32FC1"}
 
 
 class CameraNode(Node):
@@ -82,7 +81,7 @@ class CameraNode(Node):
         if faulty.thermal is None:
             return None
         header = _header(stamp_ns, "thermal_optical_frame")
-        encoding = _THERMAL_ENCODINGS[str(faulty.thermal.dtype)]
+        encoding = encoding_of(faulty.thermal)
         self._thermal.publish(_image(faulty.thermal, encoding, header))
         self._thermal_info.publish(_camera_info(faulty.thermal, header))
         if frame.labels is not None:

@@ -9,6 +9,7 @@ from sensor_msgs.msg import Image
 from csknet_core.errors import ImageError
 from csknet_ros.images import (
     _converters,
+    encoding_of,
     fill_message,
     labels_from_message,
     optical_from_message,
@@ -205,3 +206,23 @@ def test_images_beyond_the_limit_are_refused_before_their_data_is_touched(decode
 def test_an_image_exactly_at_the_limit_is_taken():
     assert optical_from_message(message(RGB, "rgb8"), 60).shape == (6, 10, 3)
     assert thermal_from_message(message(GREY8, "mono8"), 60).shape == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "encoding"),
+    [
+        ((4, 6), np.uint8, "mono8"),
+        ((4, 6), np.uint16, "mono16"),
+        ((4, 6), np.float32, "32FC1"),
+        ((4, 6, 3), np.uint8, "rgb8"),
+    ],
+)
+def test_the_encoding_of_an_array_is_one_it_can_be_sent_in(shape, dtype, encoding):
+    image = np.ones(shape, dtype)
+    assert encoding_of(image) == encoding
+    fill_message(Image(), image, encoding)
+
+
+def test_an_array_without_an_encoding_is_refused():
+    with pytest.raises(ImageError, match="float64"):
+        encoding_of(np.ones((4, 6)))
