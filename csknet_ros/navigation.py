@@ -27,7 +27,6 @@ from csknet_ros.publishing import send
 
 _CLOUDS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _POINT_STEP = 12
-_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 """As many as OpenCV takes; it raises at any other number."""
 
 
@@ -208,19 +207,8 @@ def intrinsics_from(info: CameraInfo) -> Intrinsics:
         ConfigError: the camera is not calibrated, or has a distortion model other than plumb_bob
             and rational_polynomial, or coefficients of neither.
     """
-    distortion = tuple(float(v) for v in info.d) if any(info.d) else ()
-    if distortion and info.distortion_model not in ("plumb_bob", "rational_polynomial"):
-        raise ConfigError(
-            f"camera_info has distortion model '{info.distortion_model}'; use plumb_bob or "
-            "rational_polynomial, or publish rectified images with no distortion"
-        )
-    if len(distortion) not in _COEFFICIENTS or not np.isfinite(distortion).all():
-        raise ConfigError(
-            f"camera_info has distortion coefficients d = {list(distortion)}; give 4, 5, 8, 12 or "
-            "14 numbers, or none"
-        )
-    fx, _, cx, _, fy, cy, *_ = (float(value) for value in info.k)
-    return Intrinsics(fx, fy, cx, cy, info.width, info.height, distortion)
+    size = info.height, info.width
+    return Intrinsics.from_calibration(info.k, info.d, info.distortion_model, size)
 
 
 def grid_message(

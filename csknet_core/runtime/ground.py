@@ -20,6 +20,9 @@ from csknet_core.runtime.camera_pose import CameraPose
 _OPTICAL_TO_BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 MOUNT_SOURCES = ("parameters", "tf")
 DEPTH_SOURCES = ("ground", "depth_image")
+DISTORTION_MODELS = ("plumb_bob", "rational_polynomial")
+_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
+"""How many OpenCV takes."""
 _LEAST_DROP = 1e-3  # a ray must fall at least 1 m in 1 km to count as meeting the ground
 
 
@@ -33,7 +36,8 @@ class Intrinsics:
         distortion: plumb_bob or rational_polynomial coefficients; () for none.
 
     Raises:
-        ConfigError: a focal length or size is not positive (an uncalibrated camera sends zeros).
+        ConfigError: a focal length or size is not positive (an uncalibrated camera sends zeros), a
+            value is not finite, or there is another number of coefficients than the models have.
     """
 
     fx: float
@@ -50,6 +54,41 @@ class Intrinsics:
                 f"camera_info has focal lengths {self.fx}, {self.fy} and size {self.width}x"
                 f"{self.height}; calibrate the camera"
             )
+        values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if len(self.distortion) not in _COEFFICIENTS or not np.isfinite(values).all():
+            raise ConfigError(
+                f"camera_info has distortion coefficients d = {list(self.distortion)} and center "
+                f"{self.cx}, {self.cy}: all must be finite, the coefficients 4, 5, 8, 12 or 14 "
+                "numbers, or none"
+            )
+
+    @classmethod
+    def from_calibration(
+        cls,
+        matrix: Sequence[float],
+        distortion: Sequence[float],
+        model: str,
+        size: tuple[int, int],
+    ) -> Intrinsics:
+        """Return the camera of a calibration.
+
+        Args:
+            matrix: the camera matrix, row by row.
+            distortion: coefficients; all zero, as drivers send for rectified images, are none.
+            model: of the distortion.
+            size: height and width, pixels.
+
+        Raises:
+            ConfigError: the distortion is of another model, or as above.
+        """
+        coefficients = tuple(float(value) for value in distortion) if any(distortion) else ()
+        if coefficients and model not in DISTORTION_MODELS:
+            raise ConfigError(
+                f"camera_info has distortion model '{model}'; use "
+                f"{' or '.join(DISTORTION_MODELS)}, or rectified images with no distortion"
+            )
+        fx, _, cx, _, fy, cy, *_ = (float(value) for value in matrix)
+        return cls(fx, fy, cx, cy, size[1], size[0], coefficients)
 
     def rays(self) -> NDArray[np.float64]:
         """Return the direction (H, W, 3) of every pixel in optical axes, z = 1."""

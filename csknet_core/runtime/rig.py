@@ -17,9 +17,7 @@ from csknet_core.runtime.ground import Intrinsics, Mount
 from csknet_core.runtime.pixel_map import Maps, Size, mark_unseen
 from csknet_core.yaml_file import read_yaml
 
-_MODELS = ("plumb_bob", "rational_polynomial")
 _GRAZING = 1e-6
-_COEFFICIENTS = (0, 4, 5, 8, 12, 14)
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,6 @@ class Rig:
             raise ConfigError("the rotation between the cameras is no rotation")
         if not self.depth > 0:
             raise ConfigError(f"reference depth {self.depth} m must be positive")
-        for camera in (self.thermal, self.optical):
-            _check_camera(camera)
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation", translation)
 
@@ -195,12 +191,10 @@ def read_camera_info(path: Path) -> Intrinsics:
     try:
         data = read_yaml(path)
         model = data.get("distortion_model", "plumb_bob")
-        distortion = tuple(float(v) for v in data["distortion_coefficients"]["data"])
-        if any(distortion) and model not in _MODELS:
-            raise ValueError(f"distortion model '{model}'; use one of {', '.join(_MODELS)}")
-        fx, _, cx, _, fy, cy, *_ = (float(v) for v in data["camera_matrix"]["data"])
-        width, height = int(data["image_width"]), int(data["image_height"])
-        return Intrinsics(fx, fy, cx, cy, width, height, distortion)
+        distortion = [float(v) for v in data["distortion_coefficients"]["data"]]
+        matrix = [float(v) for v in data["camera_matrix"]["data"]]
+        size = int(data["image_height"]), int(data["image_width"])
+        return Intrinsics.from_calibration(matrix, distortion, model, size)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"calibration {path}: cannot be read ({error})") from error
     except (
@@ -244,14 +238,6 @@ def _meet(
 def _project(points: NDArray[np.float64], camera: Intrinsics) -> Maps:
     pixels, seen = camera.project(points, _GRAZING)
     return mark_unseen(pixels[..., 0], pixels[..., 1], seen)
-
-
-def _check_camera(camera: Intrinsics) -> None:
-    values = (camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion)
-    if not np.isfinite(values).all() or len(camera.distortion) not in _COEFFICIENTS:
-        raise ConfigError(
-            "a camera needs finite values and 0, 4, 5, 8, 12 or 14 distortion coefficients"
-        )
 
 
 def _to_dict(camera: Intrinsics) -> dict[str, Any]:
