@@ -9,11 +9,9 @@ from csknet_ros.replay.writer import BagWriter
 from csknet_ros.stamps import SECOND_NS
 from csknet_ros.tools.faults import FaultInjector
 from csknet_ros.tools.script import Script
-from csknet_ros.tools.sources import FrameSource
+from csknet_ros.tools.sources import RGB_FRAME_ID, THERMAL_FRAME_ID, FrameSource
 
 _START_NS = 1_700_000_000_000_000_000
-FRAME_ID = "thermal_camera_optical_frame"
-RGB_FRAME_ID = "rgb_camera_optical_frame"
 
 
 def make_bag(
@@ -54,7 +52,7 @@ def make_bag(
                 stamp = time_ns + seen.optical_shift_ns
                 writer.image("/rgb/image", time_ns, stamp, RGB_FRAME_ID, seen.optical)
             if seen.thermal is not None:
-                writer.image("/thermal/image", time_ns, time_ns, FRAME_ID, seen.thermal)
+                writer.image("/thermal/image", time_ns, time_ns, THERMAL_FRAME_ID, seen.thermal)
             if frame.labels is not None:
-                writer.image("/truth/label_map", time_ns, time_ns, FRAME_ID, frame.labels)
+                writer.image("/truth/label_map", time_ns, time_ns, THERMAL_FRAME_ID, frame.labels)
             progress(index + 1)

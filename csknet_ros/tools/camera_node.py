@@ -26,7 +26,14 @@ from csknet_ros.stamps import fill
 from csknet_ros.tools.faults import FaultInjector
 from csknet_ros.tools.interrupts import start_ros
 from csknet_ros.tools.script import Phase, Script, load_script, real_pairs_script
-from csknet_ros.tools.sources import DriveSource, FolderSource, FrameSource, SourceFrame
+from csknet_ros.tools.sources import (
+    RGB_FRAME_ID,
+    THERMAL_FRAME_ID,
+    DriveSource,
+    FolderSource,
+    FrameSource,
+    SourceFrame,
+)
 
 _CAMERA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _TRUTH = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -75,12 +82,12 @@ class CameraNode(Node):
         faulty = faults.apply(frame.optical, frame.thermal, phase.faults)
         stamp_ns = self.get_clock().now().nanoseconds
         if faulty.optical is not None:
-            header = _header(stamp_ns + faulty.optical_shift_ns, "rgb_optical_frame")
+            header = _header(stamp_ns + faulty.optical_shift_ns, RGB_FRAME_ID)
             self._rgb.publish(_image(faulty.optical, "rgb8", header))
             self._rgb_info.publish(_camera_info(faulty.optical, header))
         if faulty.thermal is None:
             return None
-        header = _header(stamp_ns, "thermal_optical_frame")
+        header = _header(stamp_ns, THERMAL_FRAME_ID)
         encoding = encoding_of(faulty.thermal)
         self._thermal.publish(_image(faulty.thermal, encoding, header))
         self._thermal_info.publish(_camera_info(faulty.thermal, header))

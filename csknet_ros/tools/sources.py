@@ -13,6 +13,9 @@ from csknet_core.data.layouts import open_pairs
 from csknet_core.data.synthetic import Drive
 from csknet_ros.tools.script import Script
 
+RGB_FRAME_ID, THERMAL_FRAME_ID = "rgb_optical_frame", "thermal_optical_frame"
+"""frame_id of their images, played live or written into a bag."""
+
 
 @dataclass(frozen=True)
 class SourceFrame:
