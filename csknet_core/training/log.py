@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 METRICS = "metrics.csv"
 SCORES = "validation.csv"
+_log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -50,11 +52,17 @@ class RunLog:
         return int(max(scored)[1]) if scored else None
 
     def draw(self) -> None:
-        """Draw all curves into `curves.png`."""
+        """Draw all curves into `curves.png`; failing at that ends no run."""
         try:
-            from matplotlib.figure import Figure
+            self._draw()
         except ImportError:
             return
+        except Exception as error:  # fonts that are gone, a damaged matplotlib, a full disk
+            _log.warning("curves not drawn: %s: %.200s", type(error).__name__, error)
+
+    def _draw(self) -> None:
+        from matplotlib.figure import Figure
+
         tables = {name: read_table(self.folder / name) for name in (METRICS, SCORES)}
         figure = Figure(figsize=(9, 6), layout="constrained")
         loss, score = figure.subplots(2, 1, sharex=True)

@@ -37,6 +37,14 @@ def test_a_run_without_scores_draws_its_loss(tmp_path):
     assert (tmp_path / "curves.png").is_file()
 
 
+def test_curves_that_cannot_be_drawn_end_no_run(tmp_path, caplog):
+    (tmp_path / "curves.png").mkdir()
+    log = RunLog(tmp_path, 0)
+    log.terms(1, {"total": 1.0})
+    log.draw()
+    assert "curves not drawn: IsADirectoryError" in caplog.text
+
+
 @pytest.mark.parametrize("text", ["", "st", "step,to"])
 def test_a_table_that_a_kill_left_without_its_header_is_begun_again(tmp_path, text):
     (tmp_path / "metrics.csv").write_text(text)
