@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from csknet_core.errors import ConfigError, CsknetError
+from csknet_core.output_folder import prepare_folder
 
 if TYPE_CHECKING:
     from csknet_core.data.datasets import PairDataset
@@ -42,7 +43,7 @@ def train(
     from csknet_core.training.trainer import Trainer
 
     loaded = load_recipe(recipe)
-    _prepare_folder(out)
+    prepare_folder(out)
     weights = Trainer(loaded, out).run()
     if process_index() == 0:
         console.print(f"weights: {weights}")
@@ -154,7 +155,7 @@ def pseudo_label(
     from csknet_core.weights.files import find_weights
 
     paths = [str(find_weights(name)) for name in weights]
-    _prepare_folder(out)
+    prepare_folder(out)
     classes = load_network(paths[0])[1].classes
     pairs = open_pairs(data, split, classes, layout="plain")
     settings = PseudoSettings(size, threshold, box_threshold, box_odds, box_share=box_share)
@@ -367,7 +368,7 @@ def predict(
 
     if optical is None and thermal is None:
         raise ConfigError("nothing to segment: give --optical, --thermal or both")
-    _prepare_folder(out)
+    prepare_folder(out)
     rgb = read_optical(optical) if optical else None
     raw = read_thermal(thermal) if thermal else None
     absence = Reason.OK
@@ -398,7 +399,7 @@ def export(
     from csknet_core.weights.files import find_weights
 
     path = find_weights(weights)
-    _prepare_folder(out)
+    prepare_folder(out)
     for mode in Mode:
         target = out / f"{path.stem}-{mode.value}-{size[0]}x{size[1]}.onnx"
         disagreement = export_onnx(path, mode, size, target)
@@ -512,15 +513,6 @@ def _prepare(target: Path | None, suffix: str = "") -> None:
     except OSError as error:
         raise ConfigError(f"{target}: its folder cannot be made ({error.strerror})") from error
     _check_rights(target, target if target.exists() else target.parent)
-
-
-def _prepare_folder(target: Path) -> None:
-    """Make a folder to write files into, so that a wrong path fails before the work."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be made a folder ({error.strerror})") from error
-    _check_rights(target, target)
 
 
 def _check_rights(target: Path, existing: Path) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from csknet_core import cli as core
 from csknet_core.cli import app, console
 from csknet_core.errors import ConfigError
+from csknet_core.output_folder import prepare_folder
 from csknet_ros.replay.compare import Comparison
 from csknet_ros.replay.faults import FAULTS, parse_fault
 from csknet_ros.replay.messages import Topics
@@ -52,7 +53,7 @@ def replay_command(
 ) -> None:
     """Answer recorded bags as the live node would, and report how good the answers are."""
     _check_packages()
-    from csknet_ros.replay.report import PAGE, TIMING, prepare_folder, write_json, write_report
+    from csknet_ros.replay.report import PAGE, TIMING, write_json, write_report
     from csknet_ros.replay.workers import run_jobs
 
     prepare_folder(out)

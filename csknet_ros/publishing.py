@@ -23,7 +23,7 @@ from csknet_ros.images import fill_message
 # Reliable publishers also serve best-effort subscribers; the depth bounds memory.
 _ANSWERS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _STATUS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(
+LATCHED = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
@@ -59,12 +59,12 @@ class Outputs:
         self._overlay = node.create_publisher(Image, "~/overlay", _ANSWERS)
         self._camera_info = node.create_publisher(CameraInfo, "~/camera_info", _ANSWERS)
         self._status = node.create_publisher(DiagnosticArray, "~/frame_status", _STATUS)
-        self._label_info = node.create_publisher(String, "~/label_info", _LATCHED)
+        self._label_info = node.create_publisher(String, "~/label_info", LATCHED)
         self._send(self._label_info, String(data=json.dumps(label_info(classes))))
         self._labels: Any = None
         labels = vision_label_info(classes)
         if labels is not None:
-            self._labels = node.create_publisher(type(labels), "~/labels", _LATCHED)
+            self._labels = node.create_publisher(type(labels), "~/labels", LATCHED)
             labels.header.stamp = node.get_clock().now().to_msg()
             self._send(self._labels, labels)
 

@@ -17,20 +17,22 @@ from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import ConfigError, CsknetError, ImageError
+from csknet_core.output_folder import prepare_folder
 from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import labels_from_message
+from csknet_ros.publishing import LATCHED
 from csknet_ros.replay.messages import Skipped
 from csknet_ros.replay.replay import Run
-from csknet_ros.replay.report import PAGE, prepare_folder, write_report
+from csknet_ros.replay.report import PAGE, write_report
 from csknet_ros.replay.result import BagResult, Frame
 from csknet_ros.replay.truth import Truth, check_labels
 from csknet_ros.stamps import SECOND_NS, to_ns
@@ -38,7 +40,6 @@ from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.interrupts import start_ros
 
 _DEPTH = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _MOST_WAITING = 128
 
 
@@ -84,7 +85,7 @@ class EvaluatorNode(Node):
         self._other_table = False
         self._now_s = 0.0
         self._info_topic = f"{node}/label_info"
-        self.create_subscription(String, self._info_topic, self._on_label_info, _LATCHED)
+        self.create_subscription(String, self._info_topic, self._on_label_info, LATCHED)
         self.create_subscription(Image, f"{node}/label_map", self._on_label_map, _DEPTH)
         self.create_subscription(DiagnosticArray, f"{node}/frame_status", self._on_status, _DEPTH)
         if labels is None:

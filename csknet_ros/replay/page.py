@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
-import numpy as np
 
 from csknet_core.classes import ClassTable
+from csknet_core.image_file import encode_image
 from csknet_core.runtime.overlay import draw_legend
 from csknet_ros.replay.advice import advise
 from csknet_ros.replay.compare import Comparison
@@ -100,6 +99,5 @@ def _short(value: float | None) -> float | None:
 
 
 def _legend(classes: ClassTable) -> str:
-    done, data = cv2.imencode(".png", cv2.cvtColor(draw_legend(classes), cv2.COLOR_RGB2BGR))
-    assert done
-    return "data:image/png;base64," + base64.b64encode(np.asarray(data).tobytes()).decode()
+    legend = encode_image(draw_legend(classes), ".png")
+    return "data:image/png;base64," + base64.b64encode(legend).decode()

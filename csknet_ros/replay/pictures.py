@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.classes import ClassTable
+from csknet_core.image_file import encode_image
 from csknet_core.runtime.overlay import colorize, draw_overlay, thermal_to_rgb
 from csknet_core.runtime.preprocess import resize_labels
 from csknet_ros.decoding import Decoded
@@ -71,7 +72,7 @@ class Gallery:
     def pictures(self) -> list[Picture]:
         """Return what is kept, worst first."""
         return [
-            Picture(time_s, caption, -score, _jpeg(small.draw(self._classes)))
+            Picture(time_s, caption, -score, encode_image(small.draw(self._classes), ".jpg"))
             for score, _, time_s, caption, small in sorted(self._kept, key=lambda e: -e[0])
         ]
 
@@ -105,9 +106,3 @@ class _Small:
             colorize(self.other, classes),
         ]
         return np.hstack(panels).astype(np.uint8, copy=False)
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert done
-    return data.tobytes()

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
-from csknet_core.errors import ConfigError
 from csknet_ros.replay.compare import Comparison, compare
 from csknet_ros.replay.page import write_page
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.result import BagResult, summarize
 
 REPORT, TIMING, PAGE = "report.json", "timing.json", "report.html"
-
-
-def prepare_folder(out: Path) -> None:
-    """Make the folder of a report; refuse early what would fail after all the work.
-
-    Raises:
-        ConfigError: it cannot be made, or nothing can be written into it.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: is no folder and cannot be made one ({error})") from error
-    try:
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be written into ({error})") from error
 
 
 def write_report(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from csknet_core.classes import MFNET
 from csknet_core.errors import DataError
+from csknet_core.image_file import write_image
 from csknet_core.modality import Mode
 from csknet_core.runtime.overlay import colorize, draw_legend, draw_overlay, thermal_to_rgb
 from csknet_ros.stamps import SECOND_NS
@@ -60,7 +61,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     write_video(folder / VIDEO, recording, played, rate_hz)
-    _save(folder / SHEET, contact_sheet(recording, played, script))
+    write_image(folder / SHEET, contact_sheet(recording, played, script))
     draw_timeline(folder / TIMELINE, recording, played, script)
     template = jinja2.Template(_TEMPLATE.read_text(encoding="utf-8"), autoescape=True)
     page = template.render(
@@ -259,10 +260,6 @@ def _without_native_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(null)
         os.close(saved)
-
-
-def _save(path: Path, image: NDArray[np.uint8]) -> None:
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def _data_uri(path: Path, kind: str) -> str:

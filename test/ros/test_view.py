@@ -31,7 +31,7 @@ from csknet_core.modality import Mode, Reason
 from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
 from csknet_ros.frames import DropReason
 from csknet_ros.images import fill_message
-from csknet_ros.publishing import _LATCHED
+from csknet_ros.publishing import LATCHED
 from csknet_ros.view.node import ViewNode
 from csknet_ros.view.server import ViewServer
 from csknet_ros.view.state import HISTORY_S, ViewState
@@ -336,7 +336,7 @@ def test_compressed_topics_are_taken_where_only_they_are_published():
 
 def test_a_damaged_class_table_or_image_does_no_harm():
     with Watcher() as watcher:
-        tables = watcher.other.create_publisher(String, "csknet/label_info", _LATCHED)
+        tables = watcher.other.create_publisher(String, "csknet/label_info", LATCHED)
         thermal = watcher.other.create_publisher(Image, "thermal/image", 1)
         watcher.state.watch()
         watcher.spin_until(lambda: thermal.get_subscription_count())

@@ -23,7 +23,7 @@ from csknet_core.classes import MFNET, ClassTable
 from csknet_core.errors import ConfigError
 from csknet_ros.frame_status import ANSWERED, FrameStatus, encode
 from csknet_ros.images import fill_message
-from csknet_ros.publishing import _LATCHED, label_info
+from csknet_ros.publishing import LATCHED, label_info
 from csknet_ros.replay.live import EvaluatorNode
 
 SMALL = ClassTable("small", MFNET.classes[:3])
@@ -49,7 +49,7 @@ class Stage:
         create, qos = self._node.create_publisher, QoSProfile(depth=500)
         self._map, self._truth = create(Image, "brain/label_map", qos), create(Image, "truth", qos)
         self._status = create(DiagnosticArray, "brain/frame_status", qos)
-        self._info = create(String, "brain/label_info", _LATCHED)
+        self._info = create(String, "brain/label_info", LATCHED)
         publishers = (self._map, self._truth, self._status, self._info)
         self.until(lambda: all(one.get_subscription_count() for one in publishers))
 
