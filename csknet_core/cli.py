@@ -170,6 +170,27 @@ def pseudo_label(
     console.print(f"labels: {out}")
 
 
+@app.command()
+def match_tones(
+    data: Annotated[Path, typer.Option(help="Plain folder of pairs, labelled or not.")],
+    to: Annotated[Path, typer.Option(help="Pairs whose thermal images have the tones wanted.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: the pairs in those tones.")],
+    split: Annotated[str, typer.Option(help="Split of --data; empty takes all.")] = "",
+    to_split: Annotated[str, typer.Option(help="Split of --to; empty takes all.")] = "train",
+) -> None:
+    """Give thermal images the tones of another camera's, so that one network learns from both."""
+    from csknet_core.data.layouts import open_pairs
+    from csknet_core.data.tone import matching_steps, write_matched
+
+    target = open_pairs(to, to_split)
+    pairs = open_pairs(data, split, layout="plain")
+    prepare_folder(out)
+    with Progress(console=console) as progress:
+        task = progress.add_task("matching tones", total=matching_steps(pairs, target))
+        write_matched(pairs, target, out, lambda n: progress.update(task, completed=n))
+    console.print(f"pairs: {out}")
+
+
 @app.command(name="eval")
 def evaluate_command(
     data: Annotated[Path, typer.Option(help="Folder of labelled pairs, see README.")],
@@ -353,7 +374,7 @@ def _quality(estimate: Estimate) -> str:
 @app.command()
 def predict(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
-    optical: Annotated[Path | None, typer.Option(help="RGB image.")] = None,
+    rgb: Annotated[Path | None, typer.Option(help="RGB image.")] = None,
     thermal: Annotated[Path | None, typer.Option(help="Thermal image, 8 or 16 bit.")] = None,
     weights: Weights = "",
     device: Device = "auto",
@@ -366,19 +387,19 @@ def predict(
     from csknet_core.runtime.overlay import draw_overlay
     from csknet_core.runtime.segmenter import Segmenter, SegmenterSettings
 
-    if optical is None and thermal is None:
-        raise ConfigError("nothing to segment: give --optical, --thermal or both")
+    if rgb is None and thermal is None:
+        raise ConfigError("nothing to segment: give --rgb, --thermal or both")
     prepare_folder(out)
-    rgb = read_optical(optical) if optical else None
+    optical = read_optical(rgb) if rgb else None
     raw = read_thermal(thermal) if thermal else None
     absence = Reason.OK
-    if rgb is None or raw is None:
-        absence = Reason.OPTICAL_LOST if rgb is None else Reason.THERMAL_LOST
+    if optical is None or raw is None:
+        absence = Reason.OPTICAL_LOST if optical is None else Reason.THERMAL_LOST
     segmenter = Segmenter.load(SegmenterSettings(weights, device, size))
-    answer = segmenter.segment(rgb, raw, absence)
-    background = rgb
+    answer = segmenter.segment(optical, raw, absence)
+    background = optical
     if background is None or background.shape[:2] != answer.labels.shape:
-        background = raw if raw is not None else rgb
+        background = raw if raw is not None else optical
     assert background is not None
     overlay = draw_overlay(background, answer.labels, segmenter.classes)
     write_image(out / "label_map.png", answer.labels)

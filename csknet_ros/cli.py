@@ -20,6 +20,7 @@ from csknet_ros.replay.compare import Comparison
 from csknet_ros.replay.faults import FAULTS, parse_fault
 from csknet_ros.replay.messages import Topics
 from csknet_ros.replay.result import BagResult, summarize
+from csknet_ros.replay.truth import topic_or_folder
 
 if TYPE_CHECKING:
     from csknet_ros.replay.replay import Job, Run
@@ -58,8 +59,8 @@ def replay_command(
 
     prepare_folder(out)
     runs = _runs(weights or [], params or [], fault or [], device)
-    folder = Path(labels) if labels and Path(labels).is_dir() else None
-    topics = Topics(rgb, thermal, "" if folder else labels)
+    topic, folder = topic_or_folder(labels)
+    topics = Topics(rgb, thermal, topic)
     jobs = _jobs(bags, runs, topics, folder, write_bag)
     with _Bars(jobs, workers == 1 and not scheduler) as bars:
         results = run_jobs(jobs, workers, scheduler, bars.finish, bars.progress)

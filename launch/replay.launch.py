@@ -31,7 +31,7 @@ ARGUMENTS = {
     "bag": (None, "rosbag2 folder or .mcap file."),
     "out": ("replay_out", "Folder for report.json and report.html."),
     "rate": ("1.0", "Times recorded speed."),
-    "truth_topic": ("/truth/label_map", "Label map topic in the bag."),
+    "labels_topic": ("/truth/label_map", "Label map topic in the bag."),
     "quiet": ("10", "Seconds of silence after which the report is written; 0 waits for Ctrl-C."),
     # Of segment.launch.py, with defaults that suit a bag.
     "params_file": (os.path.join(SHARE, "config", "replay.yaml"), "The node's parameter file."),
@@ -50,7 +50,7 @@ def check(context):
     given = context.launch_configurations
     launching.check_modules(("rosbags", "jinja2"), "rosbags rosbags-image jinja2")
     launching.check_path("bag", given["bag"])
-    launching.check_topics(given, ["truth_topic"])
+    launching.check_topics(given, ["labels_topic"])
     launching.check_number("rate", given["rate"])
     launching.check_number("quiet", given["quiet"], zero=True)
 
@@ -88,7 +88,7 @@ def start_tools(context):
 
 
 def player_arguments(given):
-    listened = [given[name] for name in ("rgb_topic", "thermal_topic", "truth_topic")]
+    listened = [given[name] for name in ("rgb_topic", "thermal_topic", "labels_topic")]
     return [
         given["bag"],
         *("--rate", given["rate"]),
@@ -102,7 +102,7 @@ def player_arguments(given):
 def evaluator_arguments(given):
     return [
         *("--out", os.path.expanduser(given["out"])),
-        *("--truth", given["truth_topic"]),
+        *("--labels", given["labels_topic"]),
         *("--quiet", given["quiet"]),
         *("--name", given["bag"]),
         *("--weights", given["weights"]),

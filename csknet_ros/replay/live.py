@@ -34,7 +34,7 @@ from csknet_ros.replay.messages import Skipped
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.report import PAGE, write_report
 from csknet_ros.replay.result import BagResult, Frame
-from csknet_ros.replay.truth import Truth, check_labels
+from csknet_ros.replay.truth import Truth, check_labels, topic_or_folder
 from csknet_ros.stamps import SECOND_NS, to_ns
 from csknet_ros.synchronizer import SyncSettings
 from csknet_ros.tools.interrupts import start_ros
@@ -225,8 +225,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="evaluator", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--node", default="csknet", help="name of the segmentation node")
-    parser.add_argument("--truth", default="truth/label_map", help="topic of label maps")
-    parser.add_argument("--labels", type=Path, help="folder of STAMP_NS.png instead of a topic")
+    parser.add_argument(
+        "--labels", default="truth/label_map", help="label map topic, or folder of STAMP_NS.png"
+    )
     parser.add_argument(
         "--weights", default="", help="weights whose class table counts if the node tells none"
     )
@@ -245,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         prepare_folder(options.out)
         fallback = read_info(find_weights(options.weights)).classes if options.weights else None
-        node = EvaluatorNode(options.node, options.truth, options.labels, fallback)
+        node = EvaluatorNode(options.node, *topic_or_folder(options.labels), fallback)
     except CsknetError as error:
         print(f"evaluator: {error}", file=sys.stderr)
         return 2

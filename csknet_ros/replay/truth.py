@@ -23,6 +23,11 @@ OnPair = Callable[[int, NDArray[np.uint8], NDArray[np.uint8]], None]
 OnProblem = Callable[[str, str], None]
 
 
+def topic_or_folder(labels: str) -> tuple[str, Path | None]:
+    """Return what names the label maps as a topic, or as the folder that it is."""
+    return ("", Path(labels)) if labels and Path(labels).is_dir() else (labels, None)
+
+
 class Truth:
     """Joins answers and label maps by stamp, whichever comes first; memory is bounded.
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from csknet_core.classes import MFNET
 from csknet_core.cli import app
+from csknet_core.data.layouts import open_pairs
 from csknet_core.data.synthetic import Drive
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.model.csknet import CSKNet, ModelConfig
@@ -78,8 +79,7 @@ def test_predict_takes_what_there_is(pairs, tmp_path, inputs, mode, default_weig
     arguments = ["predict", "--out", str(tmp_path), "--device", "torch-cpu"]
     arguments += ["--size", "128", "160"]
     for kind in inputs:
-        flag = "--optical" if kind == "rgb" else "--thermal"
-        arguments += [flag, str(pairs / kind / "1D.png")]
+        arguments += [f"--{kind}", str(pairs / kind / "1D.png")]
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert mode in done.stdout
@@ -177,7 +177,7 @@ def test_a_name_that_nothing_can_be_written_to_or_read_from_is_refused_before_th
     assert refusal(*arguments, tmp_path / name) == message
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "export", "pseudo-label"])
+@pytest.mark.parametrize("command", ["train", "predict", "export", "pseudo-label", "match-tones"])
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
     pairs, tmp_path, default_weights, command
 ):
@@ -188,6 +188,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
         "predict": ("--thermal", pairs / "thermal" / "1D.png"),
         "export": (),
         "pseudo-label": ("--data", pairs, "--weights", default_weights),
+        "match-tones": ("--data", pairs, "--to", pairs, "--to-split", ""),
     }
     (tmp_path / "a_file").touch()
     for target in (tmp_path / "a_file", tmp_path / "a_file" / "out"):
@@ -202,6 +203,24 @@ def test_a_size_the_network_cannot_take_is_refused(pairs, tmp_path, default_weig
         "calibrate": ("--data", pairs, "--split", "", "--out", tmp_path / "out.safetensors"),
     }
     assert "100x100" in refusal(command, *given[command], "--size", 100, 100)
+
+
+def test_labels_and_thermal_images_in_other_tones_are_folders_to_train_from(
+    pairs, tmp_path, default_weights
+):
+    labelled, matched = tmp_path / "labelled", tmp_path / "matched"
+    steps = (
+        ("pseudo-label", "--data", pairs, "--weights", default_weights, "--size", 64, 64,
+         "--out", labelled),
+        ("match-tones", "--data", labelled, "--split", "train", "--to", pairs, "--to-split", "",
+         "--out", matched),
+    )  # fmt: skip
+    for step in steps:
+        done = CliRunner().invoke(app, list(map(str, step)))
+        assert done.exit_code == 0, done.output
+    one, other = open_pairs(labelled, "train"), open_pairs(matched, "train")
+    assert one.names == other.names
+    assert (one[0].labels == other[0].labels).all()
 
 
 def test_a_picture_without_its_package_is_refused_before_the_work(tmp_path, monkeypatch):

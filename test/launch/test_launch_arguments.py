@@ -77,7 +77,7 @@ def test_arguments_that_are_parameters_are_called_as_they_are(files):
 
 
 def test_a_replay_changes_defaults_of_the_node_only(files):
-    own = {"bag", "out", "rate", "truth_topic", "quiet"}
+    own = {"bag", "out", "rate", "labels_topic", "quiet"}
     assert set(files["replay"].ARGUMENTS) - own <= set(files["segment"].ARGUMENTS)
     for name in launching.CAMERA_ARGUMENTS:
         assert files["replay"].ARGUMENTS[name][0] == f"/{files['segment'].ARGUMENTS[name][0]}"
@@ -180,7 +180,7 @@ def test_parameter_files_that_are_none(tmp_path, content, problem):
 
 def test_a_replay_waits_for_listeners_of_its_own_topics_only(files):
     given = {"bag": "drive.mcap", "rate": "0.5", "rgb_topic": "/a", "thermal_topic": "/b",
-             "truth_topic": "/c"}  # fmt: skip
+             "labels_topic": "/c"}  # fmt: skip
     options = parse_arguments(files["replay"].player_arguments(given))
     assert (options.bag, options.rate, options.clock) == (Path("drive.mcap"), 0.5, True)
     assert options.wait_for == ["/a", "/b", "/c"]

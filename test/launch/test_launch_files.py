@@ -225,7 +225,7 @@ def test_compressed_images_reach_the_node_through_the_arguments(launch, default_
         ("replay", ["bag:=/gone.mcap"], "bag:=/gone.mcap: no such file"),
         ("replay", ["bag:=/", "rate:=0"], "rate:=0: give a positive number"),
         ("replay", ["bag:=/", "quiet:=-1"], "quiet:=-1: give 0 or a positive number"),
-        ("replay", ["bag:=/", "truth_topic:=a b"], "truth_topic:=a b: Invalid topic name"),
+        ("replay", ["bag:=/", "labels_topic:=a b"], "labels_topic:=a b: Invalid topic name"),
         ("replay", ["bag:=/", "use_sim_time:=2"], 'Argument "use_sim_time"'),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_replay_scores_the_node_with_every_argument(launch, bag, parameter_fil
     )
     with launch(
         "replay", f"bag:={bag}", f"out:={tmp_path / 'out'}", "rate:=0.5", "quiet:=3",
-        f"params_file:={parameter_file}", "use_sim_time:=true", "truth_topic:=/truth/label_map",
+        f"params_file:={parameter_file}", "use_sim_time:=true", "labels_topic:=/truth/label_map",
         "rgb_topic:=/rgb/image", "rgb_info_topic:=/rgb/camera_info",
         "thermal_topic:=/thermal/image", "thermal_info_topic:=/thermal/camera_info",
         "depth_topic:=/depth/image", "namespace:=robot", node="/robot/csknet",
@@ -353,7 +353,7 @@ def test_a_replay_scores_the_node_with_every_argument(launch, bag, parameter_fil
     assert any(frame["miou"] is not None for frame in frames)
     assert "Traceback" not in running.text
     assert declared("replay") == {
-        "bag", "out", "rate", "quiet", "params_file", "use_sim_time", "truth_topic", "rgb_topic",
+        "bag", "out", "rate", "quiet", "params_file", "use_sim_time", "labels_topic", "rgb_topic",
         "rgb_info_topic", "thermal_topic", "thermal_info_topic", "depth_topic",
     }  # fmt: skip
 

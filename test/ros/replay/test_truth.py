@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csknet_core.classes import MFNET
-from csknet_ros.replay.truth import Truth
+from csknet_ros.replay.truth import Truth, topic_or_folder
 
 
 def message(value=1, size=(2, 3), encoding="mono8"):
@@ -80,3 +80,9 @@ def test_ignored_pixels_are_no_wrong_class(truth):
     truth.add_answer(0, (100,), labels(5))
     truth.add_label(100, message(255))
     assert truth.joined == [(0, 5, 255)]
+
+
+def test_labels_are_named_as_a_topic_or_as_a_folder(tmp_path):
+    assert topic_or_folder(str(tmp_path)) == ("", tmp_path)
+    assert topic_or_folder("/truth/label_map") == ("/truth/label_map", None)
+    assert topic_or_folder("") == ("", None)
