@@ -23,3 +23,40 @@ def prepare_folder(out: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written into ({error})") from error
+
+
+def own_folder(out: Path, name: str, source: Path) -> Path:
+    """Make a folder of new files in a folder of results.
+
+    Args:
+        out: the results.
+        name: of the folder.
+        source: folder that the results are made of.
+
+    Raises:
+        ConfigError: new files would overwrite those of the source, or of what a link leads to.
+    """
+    folder = out / name
+    if folder.is_symlink() or out.resolve() == source.resolve():
+        raise ConfigError(f"{folder}: its files would be overwritten; write into a new folder")
+    prepare_folder(folder)
+    return folder
+
+
+def link_into(out: Path, source: Path) -> None:
+    """Link a file or folder under its name into a folder of results, where that is not done yet.
+
+    Raises:
+        ConfigError: something else of that name is there, or no link can be made.
+    """
+    link = out / source.name
+    if link.resolve() == source.resolve():
+        return
+    try:
+        link.symlink_to(source.resolve())
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{link}: is there already and is not {source}; write into a new folder"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{link}: cannot be made a link to {source} ({error})") from error

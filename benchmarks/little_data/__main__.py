@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmarks.ablation.summary import print_summary, write_summary
 from benchmarks.settings import keep, merge
+from csknet_core.output_folder import link_into
 
 _CONFIG = Path(__file__).with_name("little_data.yaml")
 _BASELINE, _FULL = "two branches, summed", "the method, unlabelled pairs, rendered drives"
@@ -61,7 +62,8 @@ class Comparison:
         stage1 = self._train(f"stage1_{seed}", seed, start, [self.data])
         labelled = self._label(f"labelled{seed}", stage1)
         rest = {**stages[1], "steps": steps - first, "init": str(stage1)}
-        folders = [self.data] * full["repeat"] + [labelled]
+        matched = self._match(f"matched{seed}", labelled)
+        folders = [self.data] * full["repeat"] + [matched]
         stage2 = self._train(f"full{seed}", seed + 100, rest, folders)
         return [
             {"step": step, "name": name, "seed": seed, "scores": self._score(weights)}
@@ -90,6 +92,15 @@ class Comparison:
             self._csknet(
                 name, "pseudo-label", *flags(options), "--size", *self.size, "--out", folder
             )
+        return folder
+
+    def _match(self, name: str, labelled: Path) -> Path:
+        """Give the thermal images the tones of the labelled pairs'."""
+        folder = self.out / name
+        options = {"data": labelled, "split": "train", "to": self.data, "to-split": "train"}
+        if not (folder / "done").is_file():
+            self._csknet(name, "match-tones", *flags(options), "--out", folder)
+            (folder / "done").touch()
         return folder
 
     def _score(self, weights: Path) -> dict[str, Any]:
@@ -126,8 +137,7 @@ def keep_apart(unlabelled: Path, data: Path, apart: int, out: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     for kind in ("rgb", "thermal", "boxes"):
-        if not (out / kind).exists():
-            (out / kind).symlink_to(unlabelled / kind)
+        link_into(out, unlabelled / kind)
     scored = (data / "val.txt").read_text(encoding="utf-8").split()
     names = sorted(file.stem for file in (unlabelled / "rgb").iterdir())
     far = [name for name in names if not any(_close(name, other, apart) for other in scored)]

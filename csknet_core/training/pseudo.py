@@ -25,6 +25,7 @@ from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.zoo import load_network
+from csknet_core.output_folder import link_into, own_folder
 from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
 
 
@@ -103,15 +104,15 @@ def label_pairs(
         (C + 1,) pixels given each class, and pixels left unknown.
 
     Raises:
-        ConfigError: the networks have different class tables, or `boxed` names no class of theirs.
+        ConfigError: the networks have different class tables, `boxed` names no class of theirs, or
+            `out` is the folder of the pairs or holds others.
         DataError: a pair or its boxes cannot be read.
     """
     networks, temperatures, classes = _load(weights)
     ids = [_class_id(classes, name) for name in boxed]
-    (out / "labels").mkdir(parents=True, exist_ok=True)
+    labels_folder = own_folder(out, "labels", pairs.root)
     for kind in ("rgb", "thermal"):
-        if not (out / kind).exists():
-            (out / kind).symlink_to((pairs.root / kind).resolve())
+        link_into(out, pairs.root / kind)
     counts = np.zeros(len(classes) + 1, np.int64)
     for index, name in enumerate(pairs.names):
         optical, thermal = pairs.images(index)
@@ -120,7 +121,7 @@ def label_pairs(
             networks, optical, thermal, settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
-        write_image(out / "labels" / f"{name}.png", labels)
+        write_image(labels_folder / f"{name}.png", labels)
         counts += np.bincount(np.minimum(labels, len(classes)).ravel(), minlength=len(counts))
         progress(index + 1)
     (out / "train.txt").write_text("\n".join(pairs.names) + "\n", encoding="utf-8")
