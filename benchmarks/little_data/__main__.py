@@ -57,11 +57,10 @@ class Comparison:
         full = self.config["full"]
         steps = self.config["recipe"]["steps"]
         first = round(full["share"] * steps)
-        stages = [{**full["set"], "data": {"rendered": share}} for share in full["rendered"]]
-        start = {**stages[0], "steps": first}
+        start = {**full["stages"][0], "steps": first}
         stage1 = self._train(f"stage1_{seed}", seed, start, [self.data])
         labelled = self._label(f"labelled{seed}", stage1)
-        rest = {**stages[1], "steps": steps - first, "init": str(stage1)}
+        rest = {**full["stages"][1], "steps": steps - first, "init": str(stage1)}
         matched = self._match(f"matched{seed}", labelled)
         folders = [self.data] * full["repeat"] + [matched]
         stage2 = self._train(f"full{seed}", seed + 100, rest, folders)
