@@ -10,7 +10,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -19,15 +19,10 @@ from csknet_core.runtime.overlay import draw_overlay
 from csknet_core.runtime.segmenter import Segmentation
 from csknet_ros.frame_status import FrameStatus, encode
 from csknet_ros.images import fill_message
+from csknet_ros.qos import LATCHED, STATUS
 
 # Reliable publishers also serve best-effort subscribers; the depth bounds memory.
 _ANSWERS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-_STATUS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 
 class Outputs:
@@ -58,7 +53,7 @@ class Outputs:
         self._confidence = node.create_publisher(Image, "~/confidence", _ANSWERS)
         self._overlay = node.create_publisher(Image, "~/overlay", _ANSWERS)
         self._camera_info = node.create_publisher(CameraInfo, "~/camera_info", _ANSWERS)
-        self._status = node.create_publisher(DiagnosticArray, "~/frame_status", _STATUS)
+        self._status = node.create_publisher(DiagnosticArray, "~/frame_status", STATUS)
         self._label_info = node.create_publisher(String, "~/label_info", LATCHED)
         self._send(self._label_info, String(data=json.dumps(label_info(classes))))
         self._labels: Any = None

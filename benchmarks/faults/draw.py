@@ -8,13 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-_PARTS = (
-    ("fused", "#2a7f62"),
-    ("thermal_only", "#d9822b"),
-    ("optical_only", "#3b6fb6"),
-    ("dropped", "#9a9a9a"),
-    ("unaccounted", "#c0392b"),
-)
+from csknet_ros.mode_colors import MODE_COLORS, OUTCOME_COLORS
+
+_COLORS = {**MODE_COLORS, **OUTCOME_COLORS}
+_PARTS = tuple((part, _COLORS[part]) for part in (*MODE_COLORS, "dropped", "unaccounted"))
 
 
 def draw(summary: dict[str, Any], path: Path) -> None:

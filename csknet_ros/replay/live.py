@@ -29,7 +29,7 @@ from csknet_core.runtime.segmenter import SegmenterSettings
 from csknet_core.weights.files import find_weights, read_info
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import labels_from_message
-from csknet_ros.publishing import LATCHED
+from csknet_ros.qos import LATCHED
 from csknet_ros.replay.messages import Skipped
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.report import PAGE, write_report

@@ -12,18 +12,13 @@ import jinja2
 from csknet_core.classes import ClassTable
 from csknet_core.image_file import encode_image
 from csknet_core.runtime.overlay import draw_legend
+from csknet_ros.mode_colors import MODE_COLORS, OUTCOME_COLORS
 from csknet_ros.replay.advice import advise
 from csknet_ros.replay.compare import Comparison
 from csknet_ros.replay.replay import Run
 from csknet_ros.replay.result import BagResult, summarize
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
-MODE_COLORS = {
-    "fused": "#2e9e5b",
-    "thermal_only": "#e07b1a",
-    "optical_only": "#3b7dd8",
-    "": "#b5b5b5",
-}
 _MOST_POINTS = 20_000
 
 
@@ -44,7 +39,7 @@ def write_page(
     template = jinja2.Template(_TEMPLATE.read_text(encoding="utf-8"), autoescape=True)
     page = template.render(
         title=title,
-        colors=MODE_COLORS,
+        colors={**MODE_COLORS, "": OUTCOME_COLORS["dropped"]},
         bags=list(dict.fromkeys(result.bag for result in results)),
         incomplete=[result for result in results if not result.complete],
         totals=[(name, _total(results, name)) for name in names],

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from csknet_core.classes import MFNET
 from csknet_core.errors import DataError
 from csknet_core.image_file import write_image
-from csknet_core.modality import Mode
 from csknet_core.runtime.overlay import colorize, draw_legend, draw_overlay, thermal_to_rgb
+from csknet_ros.mode_colors import MODE_COLORS, OUTCOME_COLORS
 from csknet_ros.stamps import SECOND_NS
 from csknet_ros.tools.recorder import Recording
 from csknet_ros.tools.script import Script
@@ -32,12 +32,6 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_MODE_COLORS = {
-    Mode.FUSED.value: "#2e9e5b",
-    Mode.THERMAL_ONLY.value: "#e07b1a",
-    Mode.OPTICAL_ONLY.value: "#3b7dd8",
-}
-_OUTCOME_COLORS = {"dropped": "#b5b5b5", "lost": "#d62728", "unaccounted": "#7f00ff"}
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 VIDEO, SHEET, TIMELINE, PAGE, SUMMARY = (
     "overlay.webm",
@@ -67,7 +61,7 @@ def write_report(
     page = template.render(
         title=title,
         summary=summary,
-        mode_colors=_MODE_COLORS,
+        mode_colors=MODE_COLORS,
         video=_data_uri(folder / VIDEO, "video/webm"),
         sheet=_data_uri(folder / SHEET, "image/png"),
         timeline=_data_uri(folder / TIMELINE, "image/png"),
@@ -176,7 +170,7 @@ def _plot_modes(
     axis: Axes, recording: Recording, played: list[PlayedFrame], times: list[float]
 ) -> None:
     """Draw one tick for every frame, colored by the mode it was answered in."""
-    for name, color in (*_MODE_COLORS.items(), *_OUTCOME_COLORS.items()):
+    for name, color in (*MODE_COLORS.items(), *OUTCOME_COLORS.items()):
         at = [
             time
             for time, frame in zip(times, played, strict=True)

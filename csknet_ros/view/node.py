@@ -9,23 +9,18 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
 from csknet_core.classes import ClassTable
 from csknet_core.errors import ConfigError
 from csknet_ros.frame_status import decode
 from csknet_ros.inputs import TRANSPORTS
+from csknet_ros.qos import LATCHED, STATUS
 from csknet_ros.view.state import IMAGES, ViewState
 
 # Best effort serves every publisher and never makes one wait; only the newest frame counts.
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_STATUS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 _GRAPH_PERIOD_S = 0.5
 _CAMERAS = {"rgb": "rgb/image", "thermal": "thermal/image"}
 
@@ -52,8 +47,8 @@ class ViewNode(Node):
         self._overlay = self.resolve_topic_name(f"{node}/overlay")
         self._status = self.resolve_topic_name(f"{node}/frame_status")
         self._subscriptions_of: dict[str, tuple[str, Any]] = {}
-        self.create_subscription(DiagnosticArray, self._status, self._on_status, _STATUS)
-        self.create_subscription(String, f"{node}/label_info", self._on_label_info, _LATCHED)
+        self.create_subscription(DiagnosticArray, self._status, self._on_status, STATUS)
+        self.create_subscription(String, f"{node}/label_info", self._on_label_info, LATCHED)
         # Real seconds, also under a paused simulation clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_GRAPH_PERIOD_S, self._on_timer, clock=steady)

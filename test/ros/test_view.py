@@ -31,7 +31,8 @@ from csknet_core.modality import Mode, Reason
 from csknet_ros.frame_status import ANSWERED, DROPPED, FrameStatus
 from csknet_ros.frames import DropReason
 from csknet_ros.images import fill_message
-from csknet_ros.publishing import LATCHED
+from csknet_ros.mode_colors import MODE_COLORS
+from csknet_ros.qos import LATCHED
 from csknet_ros.view.node import ViewNode
 from csknet_ros.view.server import ViewServer
 from csknet_ros.view.state import HISTORY_S, ViewState
@@ -106,6 +107,12 @@ def drive(tmp_path_factory):
             assert view.close() == 0, view.log
             player.wait()
     assert "Traceback" not in view.log
+
+
+def test_modes_have_the_colours_of_the_reports(repository):
+    style = (repository / "csknet_ros" / "view" / "page.css").read_text()
+    for mode, color in MODE_COLORS.items():
+        assert f"--{mode}: {color};" in style
 
 
 def test_the_page_follows_the_drive_from_fused_to_thermal_only(drive):

@@ -24,7 +24,7 @@ from csknet_core.modality import Modality
 from csknet_ros.frame_status import FrameStatus, decode
 from csknet_ros.images import fill_message
 from csknet_ros.inputs import INFO_TOPICS
-from csknet_ros.publishing import LATCHED
+from csknet_ros.qos import LATCHED
 from csknet_ros.segmentation_node import SegmentationNode
 from support.engines import SIZE, ThresholdEngine, threshold_segmenter
 

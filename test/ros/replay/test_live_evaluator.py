@@ -23,7 +23,8 @@ from csknet_core.classes import MFNET, ClassTable
 from csknet_core.errors import ConfigError
 from csknet_ros.frame_status import ANSWERED, FrameStatus, encode
 from csknet_ros.images import fill_message
-from csknet_ros.publishing import LATCHED, label_info
+from csknet_ros.publishing import label_info
+from csknet_ros.qos import LATCHED
 from csknet_ros.replay.live import EvaluatorNode
 
 SMALL = ClassTable("small", MFNET.classes[:3])
