@@ -112,6 +112,7 @@ class Segmenter:
         self.registration = registration
         self._inputs: tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None] = (None, None)
         self._grid = (0, 0)
+        self._camera_grid: tuple[int, int] | None = None
 
     @classmethod
     def load(cls, settings: SegmenterSettings) -> Segmenter:
@@ -184,8 +185,9 @@ class Segmenter:
 
         Returns:
             Maps on the thermal image's grid, or the optical one's if the registration says so. If
-            that image is missing, they have the size the registration was made for, or, for
-            aligned cameras, that of the other image. Label 255 and confidence 0 mark pixels that
+            that image is missing, they have the size it had last (before the first one that of the
+            registration), so that they fit the camera's intrinsics; for aligned cameras, that of
+            the other image. Label 255 and confidence 0 mark pixels that
             no usable camera sees.
 
         Raises:
@@ -338,13 +340,15 @@ class Segmenter:
         if self.registration is not None:
             own = thermal if self.registration.grid is Modality.THERMAL else optical
             if own is None:
-                return self.registration.grid_size
+                return self._camera_grid or self.registration.grid_size
+            self._camera_grid = own.shape[0], own.shape[1]
         assert own is not None
         return own.shape[0], own.shape[1]
 
     def reset(self) -> None:
         """Forget the stream seen so far (after a clock jump or a change of cameras)."""
         self._inputs = (None, None)
+        self._camera_grid = None
         self.thermal.reset()
         self.policy.reset()
 

@@ -157,6 +157,16 @@ def test_without_thermal_the_answer_stays_on_the_thermal_grid():
     assert (answer.labels[:, half:] == 255).all()
 
 
+def test_a_grid_camera_that_is_lost_leaves_its_size_not_that_of_the_registration():
+    ours = segmenter("alone")
+    optical, thermal = pair()
+    large = np.kron(thermal, np.ones((2, 2), np.float32))
+    assert ours.segment(optical, large).labels.shape == large.shape
+    assert ours.segment(optical, None).labels.shape == large.shape
+    ours.reset()  # as when the cameras change
+    assert ours.segment(optical, None).labels.shape == NETWORK
+
+
 def rendered_pairs(matrix, count, size=(240, 320)):
     """Rendered pairs whose optical image is warped so that `matrix` brings it back."""
     for seed in range(count):
