@@ -108,7 +108,7 @@ def write_matched(
 ) -> None:
     """Write a plain folder of pairs with its thermal images in the tones of another data set.
 
-    Everything but the thermal images is linked.
+    RGB images, labels, boxes and lists of splits are linked.
 
     Args:
         pairs: a plain folder.
@@ -122,9 +122,9 @@ def write_matched(
         ImageError: a thermal image has no live pixel.
     """
     thermal = own_folder(out, "thermal", pairs.root)
-    for entry in pairs.root.iterdir():
-        if entry.name != thermal.name:
-            link_into(out, entry)
+    folders = (pairs.root / name for name in ("rgb", "labels", "boxes"))
+    for entry in (*filter(Path.is_dir, folders), *pairs.root.glob("*.txt")):
+        link_into(out, entry)
     wanted = ThermalTones(target, progress=progress)
     own = ThermalTones(pairs, progress=lambda done: progress(len(target) + done))
     for index, name in enumerate(pairs.names):

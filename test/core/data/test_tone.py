@@ -86,10 +86,10 @@ def test_16_bit_images_come_out_as_8_bit(sets):
     assert matched.shape == SIZE
 
 
-def test_a_folder_gets_new_thermal_images_and_keeps_the_rest(sets, tmp_path):
+def test_a_folder_gets_new_thermal_images_and_keeps_the_rest(sets):
     pairs, target = sets
     seen: list[int] = []
-    out = tmp_path / "out"
+    out = pairs.root / "matched"
     write_matched(pairs, target, out, seen.append)
     assert seen == list(range(1, matching_steps(pairs, target) + 1))
     written = open_pairs(out, "train")
@@ -100,6 +100,7 @@ def test_a_folder_gets_new_thermal_images_and_keeps_the_rest(sets, tmp_path):
         assert (after.optical == before.optical).all()
         assert (after.labels == before.labels).all()
         assert after.thermal.min() > 60
+    assert {entry.name for entry in out.iterdir()} == {"rgb", "thermal", "labels", "train.txt"}
     write_matched(pairs, target, out)  # again: nothing is in its way
 
 
