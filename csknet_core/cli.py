@@ -175,7 +175,7 @@ def match_tones(
     data: Annotated[Path, typer.Option(help="Plain folder of pairs, labelled or not.")],
     to: Annotated[Path, typer.Option(help="Pairs whose thermal images have the tones wanted.")],
     out: Annotated[Path, typer.Option(help="Folder to write: the pairs in those tones.")],
-    split: Annotated[str, typer.Option(help="Split of --data; empty takes all.")] = "",
+    split: Annotated[str, typer.Option(help="Only this split of --data; empty takes all.")] = "",
     to_split: Annotated[str, typer.Option(help="Split of --to; empty takes all.")] = "train",
 ) -> None:
     """Give thermal images the tones of another camera's, so that one network learns from both."""

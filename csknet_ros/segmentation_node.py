@@ -451,7 +451,7 @@ class SegmentationNode(LifecycleNode):
         worker, settings = self._worker, self._settings
         assert worker is not None
         assert settings is not None
-        self._segmenter = None
+        before, self._segmenter = self._segmenter, None
         wanted = replace(settings.segmenter, device=device or settings.segmenter.device)
         try:
             segmenter = self._open_segmenter(wanted)
@@ -460,6 +460,9 @@ class SegmentationNode(LifecycleNode):
                 f"no fresh engine: {error}; deactivate and activate the node to try again"
             )
             return
+
+        if before is not None:
+            segmenter.camera_grid = before.camera_grid
 
         def adopt() -> None:
             with self._settings_lock:

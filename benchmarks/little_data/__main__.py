@@ -22,7 +22,6 @@ from rich.console import Console
 
 from benchmarks.ablation.summary import print_summary, write_summary
 from benchmarks.settings import keep, merge
-from csknet_core.output_folder import link_into
 
 _CONFIG = Path(__file__).with_name("little_data.yaml")
 _BASELINE, _FULL = "two branches, summed", "the method, unlabelled pairs, rendered drives"
@@ -86,7 +85,7 @@ class Comparison:
         keep_apart(self.unlabelled, self.data, self.config["full"]["apart"], pairs)
         own = {"data": pairs, "split": APART, "weights": weights, "boxes": self.boxes}
         options = {**own, **self.config["full"]["label"]}
-        keep(folder / "options.yaml", {**options, "size": self.size})
+        keep(self.out / f"{name}.yaml", {**options, "size": self.size})
         if not (folder / "train.txt").is_file():
             self._csknet(
                 name, "pseudo-label", *flags(options), "--size", *self.size, "--out", folder
@@ -136,7 +135,8 @@ def keep_apart(unlabelled: Path, data: Path, apart: int, out: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     for kind in ("rgb", "thermal", "boxes"):
-        link_into(out, unlabelled / kind)
+        if not (out / kind).exists():
+            (out / kind).symlink_to(unlabelled / kind)
     scored = (data / "val.txt").read_text(encoding="utf-8").split()
     names = sorted(file.stem for file in (unlabelled / "rgb").iterdir())
     far = [name for name in names if not any(_close(name, other, apart) for other in scored)]

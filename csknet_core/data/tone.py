@@ -1,8 +1,7 @@
 """Thermal images of one data set in the tones of another.
 
 A thermal camera's automatic gain control, and the contrast enhancement of a data set, decide which
-grey a temperature gets. What a network learns from one data set's tones it sees less well in
-another's.
+grey a temperature gets. A network trained on one data set recognises less in the tones of another.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.derived import DerivedFolder
+from csknet_core.errors import DataError, ImageError
 from csknet_core.image_file import write_image
-from csknet_core.output_folder import link_into, own_folder
 from csknet_core.runtime.preprocess import normalize_still
 
 _SHARES = np.linspace(0.0, 1.0, 257)
+_LEVELS = np.linspace(0.0, 1.0, 256)
 _STEP = 2  # of the pixels that are measured
 
 
@@ -35,7 +36,7 @@ class ThermalTones:
         progress: called with the number of pairs read.
 
     Raises:
-        DataError: a pair cannot be read.
+        DataError: a pair cannot be read, or its thermal image not be used.
     """
 
     def __init__(
@@ -48,8 +49,11 @@ class ThermalTones:
         quantiles, brightness = [], []
         for index in range(len(pairs)):
             optical, thermal = pairs.images(index)
-            values = normalize_still(thermal)[::_STEP, ::_STEP]
-            quantiles.append(np.quantile(values, _SHARES))
+            try:
+                values = normalize_still(thermal)[::_STEP, ::_STEP]
+            except ImageError as error:
+                raise DataError(f"{pairs.root}: '{pairs.names[index]}': {error}") from error
+            quantiles.append(np.quantile(values.astype(np.float64), _SHARES))
             brightness.append(_brightness(optical))
             progress(index + 1)
         self._quantiles = np.stack(quantiles)
@@ -76,8 +80,8 @@ def match_tones(
 ) -> NDArray[np.uint8]:
     """Return a thermal image (H, W) uint8 in the tones of another data set; hotter stays hotter.
 
-    The mean histogram of the pairs of its own set that are as bright becomes that of the other's,
-    so that an image that shows more heat than others of its set still does.
+    Greys are mapped by rank. The ranks are those of its own set, not of the image, so that one
+    that shows more heat than others still does.
 
     Args:
         optical: (H, W, 3) uint8 RGB of the same moment.
@@ -89,14 +93,12 @@ def match_tones(
         ImageError: the thermal image is of another form, or without a live pixel.
     """
     own, wanted = source.quantiles(optical), target.quantiles(optical)
-    # Values that many pixels share are one step of the quantiles; its middle is theirs.
-    levels = np.linspace(0.0, 1.0, 256)
-    below, up_to = (np.searchsorted(own, levels, side) for side in ("left", "right"))
-    ranks = np.where(
-        up_to > below, (below + up_to - 1) / 2, np.interp(levels, own, np.arange(len(own)))
-    )
-    values = np.interp(ranks / (len(own) - 1), _SHARES, wanted)
-    table = np.rint(values * 255).astype(np.uint8)
+    # A grey's rank is the middle of those of its pixels: half a grey to either side.
+    low, high = (np.interp(_LEVELS + half, own, _SHARES) for half in (-0.5 / 255, 0.5 / 255))
+    values = np.interp((low + high) / 2, _SHARES, wanted)
+    # Beyond what the set's images show on average greys go on as they are.
+    values += np.minimum(_LEVELS - own[0], 0) + np.maximum(_LEVELS - own[-1], 0)
+    table = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     return table[np.rint(normalize_still(thermal) * 255).astype(np.uint8)]
 
 
@@ -106,31 +108,30 @@ def write_matched(
     out: Path,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Write a plain folder of pairs with its thermal images in the tones of another data set.
+    """Write a plain folder of pairs with their thermal images in the tones of another data set.
 
-    RGB images, labels, boxes and lists of splits are linked.
+    RGB images, labels and boxes are linked; lists of splits are cut to these pairs.
 
     Args:
-        pairs: a plain folder.
-        target: the other.
+        pairs: of a plain folder.
+        target: the other data set.
         out: folder to write.
         progress: called with the number of images read or written; `matching_steps` in all.
 
     Raises:
-        ConfigError: `out` is the folder of the pairs or holds other pairs.
-        DataError: a pair cannot be read, or an image not be written.
-        ImageError: a thermal image has no live pixel.
+        ConfigError: `out` holds something else.
+        DataError: a pair cannot be used, or an image not be written.
     """
-    thermal = own_folder(out, "thermal", pairs.root)
-    folders = (pairs.root / name for name in ("rgb", "labels", "boxes"))
-    for entry in (*filter(Path.is_dir, folders), *pairs.root.glob("*.txt")):
-        link_into(out, entry)
+    folder = DerivedFolder(out, pairs)
     wanted = ThermalTones(target, progress=progress)
     own = ThermalTones(pairs, progress=lambda done: progress(len(target) + done))
     for index, name in enumerate(pairs.names):
+        for kind in ("rgb", "labels", "boxes"):
+            folder.link(kind, name)
         matched = match_tones(*pairs.images(index), own, wanted)
-        write_image(thermal / f"{name}.png", matched)
+        write_image(folder.new_file("thermal", name), matched)
         progress(len(target) + len(pairs) + index + 1)
+    folder.write_lists()
 
 
 def matching_steps(pairs: PairDataset, target: PairDataset) -> int:

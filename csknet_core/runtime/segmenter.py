@@ -97,6 +97,9 @@ class Segmenter:
         thermal: makes raw thermal values 0..1.
         policy: decides the mode.
         registration: brings both cameras' images onto one grid; None for aligned cameras.
+
+    Attributes:
+        camera_grid: size of the last image of the registered grid's camera; None before any.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class Segmenter:
         self.registration = registration
         self._inputs: tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None] = (None, None)
         self._grid = (0, 0)
-        self._camera_grid: tuple[int, int] | None = None
+        self.camera_grid: tuple[int, int] | None = None
 
     @classmethod
     def load(cls, settings: SegmenterSettings) -> Segmenter:
@@ -198,6 +201,8 @@ class Segmenter:
         for modality, image in ((Modality.OPTICAL, optical), (Modality.THERMAL, thermal)):
             if image is not None:
                 self.check(modality, image)
+                if self.registration is not None and self.registration.grid is modality:
+                    self.camera_grid = image.shape[0], image.shape[1]
         start = time.perf_counter()
         decision = self._decide(optical, thermal, absence, optical_stamp_ns, thermal_stamp_ns)
         if decision.mode is None:
@@ -340,15 +345,13 @@ class Segmenter:
         if self.registration is not None:
             own = thermal if self.registration.grid is Modality.THERMAL else optical
             if own is None:
-                return self._camera_grid or self.registration.grid_size
-            self._camera_grid = own.shape[0], own.shape[1]
+                return self.camera_grid or self.registration.grid_size
         assert own is not None
         return own.shape[0], own.shape[1]
 
     def reset(self) -> None:
         """Forget the stream seen so far (after a clock jump or a change of cameras)."""
         self._inputs = (None, None)
-        self._camera_grid = None
         self.thermal.reset()
         self.policy.reset()
 

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.derived import DerivedFolder
 from csknet_core.errors import ConfigError, DataError
 from csknet_core.image_file import write_image
 from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.zoo import load_network
-from csknet_core.output_folder import link_into, own_folder
 from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
 
 
@@ -105,14 +105,12 @@ def label_pairs(
 
     Raises:
         ConfigError: the networks have different class tables, `boxed` names no class of theirs, or
-            `out` is the folder of the pairs or holds others.
+            `out` holds something else.
         DataError: a pair or its boxes cannot be read.
     """
     networks, temperatures, classes = _load(weights)
     ids = [_class_id(classes, name) for name in boxed]
-    labels_folder = own_folder(out, "labels", pairs.root)
-    for kind in ("rgb", "thermal"):
-        link_into(out, pairs.root / kind)
+    folder = DerivedFolder(out, pairs)
     counts = np.zeros(len(classes) + 1, np.int64)
     for index, name in enumerate(pairs.names):
         optical, thermal = pairs.images(index)
@@ -121,10 +119,12 @@ def label_pairs(
             networks, optical, thermal, settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
-        write_image(labels_folder / f"{name}.png", labels)
+        for kind in ("rgb", "thermal"):
+            folder.link(kind, name)
+        write_image(folder.new_file("labels", name), labels)
         counts += np.bincount(np.minimum(labels, len(classes)).ravel(), minlength=len(counts))
         progress(index + 1)
-    (out / "train.txt").write_text("\n".join(pairs.names) + "\n", encoding="utf-8")
+    folder.write_list("train", pairs.names)
     return counts
 
 

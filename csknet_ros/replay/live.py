@@ -15,10 +15,12 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -41,6 +43,7 @@ from csknet_ros.tools.interrupts import start_ros
 
 _DEPTH = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _MOST_WAITING = 128
+_TRUTH = "truth/label_map"
 
 
 class EvaluatorNode(Node):
@@ -226,7 +229,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the report")
     parser.add_argument("--node", default="csknet", help="name of the segmentation node")
     parser.add_argument(
-        "--labels", default="truth/label_map", help="label map topic, or folder of STAMP_NS.png"
+        "--labels",
+        default="",
+        help="label map topic, or folder of STAMP_NS.png; truth/label_map if left out",
     )
     parser.add_argument(
         "--weights", default="", help="weights whose class table counts if the node tells none"
@@ -246,7 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         prepare_folder(options.out)
         fallback = read_info(find_weights(options.weights)).classes if options.weights else None
-        node = EvaluatorNode(options.node, *topic_or_folder(options.labels), fallback)
+        topic, folder = _labels(options.labels)
+        node = EvaluatorNode(options.node, topic, folder, fallback)
     except CsknetError as error:
         print(f"evaluator: {error}", file=sys.stderr)
         return 2
@@ -267,6 +273,11 @@ def main(arguments: list[str] | None = None) -> int:
             f"{answers} answers, {len(node.unanswered)} frames never reached the node; "
             f"report: {options.out / PAGE}"
         )
+        if answers and all(frame.matrix is None for frame in result.frames):
+            node.get_logger().warning(
+                "nothing was scored: no label map of an answered frame came from "
+                f"{folder or node.resolve_topic_name(topic)}; check --labels"
+            )
     except CsknetError as error:
         print(f"evaluator: {error}", file=sys.stderr)
         return 2
@@ -274,6 +285,20 @@ def main(arguments: list[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _labels(given: str) -> tuple[str, Path | None]:
+    """Return topic and folder of the label maps, of which one counts.
+
+    Raises:
+        ConfigError: what is given is neither.
+    """
+    topic, folder = topic_or_folder(given)
+    try:
+        validate_topic_name(topic or _TRUTH)
+    except InvalidTopicNameException as error:
+        raise ConfigError(f"--labels {given}: there is no such folder, nor topic name") from error
+    return topic or _TRUTH, folder
 
 
 def _quiet(node: EvaluatorNode, seconds: float) -> bool:

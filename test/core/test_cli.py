@@ -20,6 +20,7 @@ from csknet_core.errors import ConfigError, DataError
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import save_network
 from csknet_core.runtime import register
+from csknet_core.runtime.preprocess import normalize_still
 from csknet_core.runtime.register import Estimate
 from csknet_core.runtime.registration import Homography
 from csknet_core.weights.files import read_info
@@ -96,6 +97,7 @@ def test_a_picture_that_is_not_written_is_not_taken_for_one(
     pairs, tmp_path, default_weights, command, picture
 ):
     (tmp_path / f"{picture}.png").mkdir(parents=True)
+    (tmp_path / "made_from").write_text(str(pairs))  # as after an earlier run
     given = {
         "predict": ("--thermal", pairs / "thermal" / "1D.png", "--device", "torch-cpu"),
         "pseudo-label": ("--data", pairs, "--weights", default_weights),
@@ -208,19 +210,29 @@ def test_a_size_the_network_cannot_take_is_refused(pairs, tmp_path, default_weig
 def test_labels_and_thermal_images_in_other_tones_are_folders_to_train_from(
     pairs, tmp_path, default_weights
 ):
-    labelled, matched = tmp_path / "labelled", tmp_path / "matched"
+    labelled, matched, other = (tmp_path / name for name in ("labelled", "matched", "other"))
+    for kind in ("rgb", "thermal"):
+        (other / kind).mkdir(parents=True)
+        image = cv2.imread(str(pairs / kind / "1D.png"), cv2.IMREAD_UNCHANGED)
+        if kind == "thermal":
+            image = (normalize_still(image) * 127).astype(np.uint8)
+        cv2.imwrite(str(other / kind / "1D.png"), image)
+    (other / "train.txt").write_text("1D")
     steps = (
         ("pseudo-label", "--data", pairs, "--weights", default_weights, "--size", 64, 64,
          "--out", labelled),
-        ("match-tones", "--data", labelled, "--split", "train", "--to", pairs, "--to-split", "",
-         "--out", matched),
+        ("match-tones", "--data", labelled, "--split", "one", "--to", other, "--out", matched),
     )  # fmt: skip
     for step in steps:
         done = CliRunner().invoke(app, list(map(str, step)))
         assert done.exit_code == 0, done.output
-    one, other = open_pairs(labelled, "train"), open_pairs(matched, "train")
-    assert one.names == other.names
-    assert (one[0].labels == other[0].labels).all()
+        if step[0] == "pseudo-label":
+            (labelled / "one.txt").write_text("1D\n")
+    before, after = open_pairs(labelled, "one"), open_pairs(matched)
+    assert before.names == after.names == ["1D"]
+    assert (before[0].labels == after[0].labels).all()
+    thermal = normalize_still(before[0].thermal) * 255
+    assert np.abs(thermal / 2 - after[0].thermal).mean() < 2
 
 
 def test_a_picture_without_its_package_is_refused_before_the_work(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from support.engines import SIZE as NETWORK
 
 from csknet_core.data.datasets import read_optical, read_thermal
 from csknet_core.data.synthetic import random_frame
-from csknet_core.errors import ConfigError, DataError, ImageError
+from csknet_core.errors import ConfigError, DataError, ImageError, NoUsableModalityError
 from csknet_core.modality import Modality, Mode
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import ThermalNormalizer, ThermalSettings
@@ -163,8 +163,16 @@ def test_a_grid_camera_that_is_lost_leaves_its_size_not_that_of_the_registration
     large = np.kron(thermal, np.ones((2, 2), np.float32))
     assert ours.segment(optical, large).labels.shape == large.shape
     assert ours.segment(optical, None).labels.shape == large.shape
-    ours.reset()  # as when the cameras change
-    assert ours.segment(optical, None).labels.shape == NETWORK
+    ours.reset()  # as after a pause: the camera's intrinsics are still known, too
+    assert ours.segment(optical, None).labels.shape == large.shape
+
+
+def test_a_grid_camera_shows_its_size_even_in_an_image_that_is_not_used():
+    ours = segmenter("alone")
+    flat = np.zeros((NETWORK[0] * 2, NETWORK[1] * 2), np.float32)
+    with pytest.raises(NoUsableModalityError):
+        ours.segment(None, flat)
+    assert ours.segment(pair()[0], None).labels.shape == flat.shape
 
 
 def rendered_pairs(matrix, count, size=(240, 320)):

@@ -184,13 +184,16 @@ def test_the_report_is_in_the_classes_of_the_node(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("out", "problem"),
-    [("file/out", "is no folder and cannot be made one"), ("file", "is no folder"),
-     ("/proc/self", "cannot be written into")],
+    ("option", "given", "problem"),
+    [("--out", "{}/file/out", "is no folder and cannot be made one"),
+     ("--out", "{}/file", "is no folder"),
+     ("--out", "/proc/self", "cannot be written into"),
+     ("--labels", "./lables", "--labels ./lables: there is no such folder, nor topic name")],
 )  # fmt: skip
-def test_an_out_that_cannot_be_written_is_refused_at_the_start(tmp_path, out, problem):
+def test_what_cannot_be_used_is_refused_at_the_start(tmp_path, option, given, problem):
     (tmp_path / "file").touch()
-    process = evaluator(next_domain(), "--out", tmp_path / out, "--quiet", "0")
+    options = {"--out": tmp_path / "out", option: given.format(tmp_path)}
+    process = evaluator(next_domain(), *sum(options.items(), ()), "--quiet", "0")
     try:
         text, _ = process.communicate(timeout=60)
     finally:
