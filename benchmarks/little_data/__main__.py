@@ -1,4 +1,4 @@
-"""The recipe of the shipped weights against a plain network: same labelled pairs and steps.
+"""The whole recipe against a plain network: same labelled pairs and steps.
 
 python -m benchmarks.little_data --data LABELLED --unlabelled PAIRS_WITH_BOXES --out runs/little
 
