@@ -184,7 +184,6 @@ def match_tones(
 
     target = open_pairs(to, to_split)
     pairs = open_pairs(data, split, layout="plain")
-    prepare_folder(out)
     with Progress(console=console) as progress:
         task = progress.add_task("matching tones", total=matching_steps(pairs, target))
         write_matched(pairs, target, out, lambda n: progress.update(task, completed=n))

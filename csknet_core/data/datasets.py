@@ -97,6 +97,10 @@ class PairDataset:
                 raise _wrong_size(file, image.shape[::-1], optical.shape[1::-1])
         return Pair(name, optical, thermal, labels)
 
+    def files(self, name: str) -> PairFiles:
+        """Return where a pair is."""
+        return self._files[name]
+
     def images(self, index: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Read the optical and the thermal image of one pair, whatever their sizes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.layouts import read_split
 from csknet_core.errors import ConfigError
 from csknet_core.output_folder import prepare_folder
 
@@ -58,7 +59,14 @@ class DerivedFolder:
             kind: "rgb", "thermal", "labels" or "boxes".
             name: of the pair.
         """
-        for source in (self._pairs.root / kind).glob(f"{name}.*"):
+        files = self._pairs.files(name)
+        source = {
+            "rgb": files.optical,
+            "thermal": files.thermal,
+            "labels": files.labels,
+            "boxes": self._pairs.root / "boxes" / f"{name}.txt",
+        }[kind]
+        if source is not None and source.is_file():
             link = self.root / kind / source.name
             link.parent.mkdir(exist_ok=True)
             link.unlink(missing_ok=True)
@@ -68,8 +76,7 @@ class DerivedFolder:
         """Write the lists of splits, cut to these pairs."""
         known = set(self._pairs.names)
         for source in self._pairs.root.glob("*.txt"):
-            listed = source.read_text(encoding="utf-8").splitlines()
-            names = [line.strip() for line in listed if line.strip() in known]
+            names = [name for name in read_split(self._pairs.root, source.stem) if name in known]
             if names:
                 self.write_list(source.stem, names)
 

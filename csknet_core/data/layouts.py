@@ -127,7 +127,7 @@ def _split_folders(
 
 def _find_mvss(root: Path, split: str) -> dict[str, PairFiles]:
     data = root / "data"
-    videos = _read_split(root, split) if split else sorted(p.name for p in data.iterdir())
+    videos = read_split(root, split) if split else sorted(p.name for p in data.iterdir())
     files: dict[str, PairFiles] = {}
     for video in videos:
         optical, thermal, labels = (
@@ -147,7 +147,7 @@ def _find_mvss(root: Path, split: str) -> dict[str, PairFiles]:
 def _join(root: Path, split: str, optical: str, thermal: str, labels: str) -> dict[str, PairFiles]:
     """Join three folders by file name."""
     kinds = {kind: _files_by_name(root / kind) for kind in (optical, thermal, labels)}
-    names = _read_split(root, split) if split else sorted(kinds[optical])
+    names = read_split(root, split) if split else sorted(kinds[optical])
     labelled = bool(kinds[labels])
     for name in names:
         for kind in (optical, thermal) + (labels,) * labelled:
@@ -159,7 +159,12 @@ def _join(root: Path, split: str, optical: str, thermal: str, labels: str) -> di
     }
 
 
-def _read_split(root: Path, split: str) -> list[str]:
+def read_split(root: Path, split: str) -> list[str]:
+    """Return the names in `SPLIT.txt`.
+
+    Raises:
+        DataError: there is no such list; the message names those there are.
+    """
     path = root / f"{split}.txt"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in root.glob("*.txt"))) or "none"

@@ -294,11 +294,12 @@ def _labels(given: str) -> tuple[str, Path | None]:
         ConfigError: what is given is neither.
     """
     topic, folder = topic_or_folder(given)
+    topic = topic or _TRUTH
     try:
-        validate_topic_name(topic or _TRUTH)
+        validate_topic_name(topic)
     except InvalidTopicNameException as error:
         raise ConfigError(f"--labels {given}: there is no such folder, nor topic name") from error
-    return topic or _TRUTH, folder
+    return topic, folder
 
 
 def _quiet(node: EvaluatorNode, seconds: float) -> bool:

@@ -63,3 +63,9 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_stays_as_it_is(pairs, 
         with pytest.raises(ConfigError, match=r"is not empty, nor made from .*pairs before"):
             DerivedFolder(root, pairs)
         assert sorted(root.rglob("*")) == before
+
+
+def test_a_name_that_begins_anothers_does_not_link_that_ones_files(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", ("a", "a.b"))
+    DerivedFolder(tmp_path / "out", pairs).link("rgb", "a")
+    assert [file.name for file in (tmp_path / "out" / "rgb").iterdir()] == ["a.jpg"]
