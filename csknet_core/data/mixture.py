@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from csknet_core.classes import IGNORE_ID
+from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
@@ -33,6 +34,8 @@ class TrainingMixture(Dataset[TensorSample]):
         unlabelled_share: share of samples that are unlabelled.
         limit: takes only so many labelled pairs of each folder, its first ones; 0 takes all.
         rendered_scale: range of the rendered size relative to 480x640.
+        objects: what is pasted into real labelled pairs; None pastes nothing.
+        pasted: share of those that get some.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class TrainingMixture(Dataset[TensorSample]):
         unlabelled_share: float = 0.0,
         limit: int = 0,
         rendered_scale: tuple[float, float] = (0.55, 1.0),
+        objects: ObjectBank | None = None,
+        pasted: float = 0.0,
     ) -> None:
         self.labelled = [
             (folder, i) for folder in folders for i in range(len(folder))[: limit or None]
@@ -57,6 +62,8 @@ class TrainingMixture(Dataset[TensorSample]):
         self.augmentation = augmentation
         self.seed = seed
         self.rendered_scale = rendered_scale
+        self.objects = objects
+        self.pasted = pasted
 
     def __len__(self) -> int:
         return self.length
@@ -71,7 +78,10 @@ class TrainingMixture(Dataset[TensorSample]):
             return _without_labels(_pick(self.unlabelled, rng))
         if not self.labelled or rng.random() < self.rendered:
             return self._render(rng)
-        return _pick(self.labelled, rng)
+        sample = _pick(self.labelled, rng)
+        if self.objects is not None and rng.random() < self.pasted:
+            return self.objects.paste_into(sample, rng)
+        return sample
 
     def _render(self, rng: np.random.Generator) -> Sample:
         scale = rng.uniform(*self.rendered_scale)

@@ -34,6 +34,9 @@ class DataRecipe:
         unlabelled: folders of pairs, all splits of them, which distillation, and self-training
             where it is on, learn from; their labels, if they have some, are not used.
         unlabelled_share: share of samples that are unlabelled.
+        objects: folders of labelled pairs whose objects are pasted into those of `folders`, see
+            `ObjectBank`; their `split`, and as many pairs as `limit` says.
+        pasted: share of the real labelled samples that get some.
         classes: class table, a built-in name or a YAML file.
         workers: processes that prepare samples.
         augment: see `AugmentSettings`; sides of the crop are multiples of 32.
@@ -48,15 +51,19 @@ class DataRecipe:
     rendered: float = 0.5
     unlabelled: tuple[str, ...] = ()
     unlabelled_share: float = 0.3
+    objects: tuple[str, ...] = ()
+    pasted: float = 0.5
     classes: str = "mfnet"
     workers: int = 1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
         _check_range(self, 0, math.inf, "limit", "workers")
-        _check_range(self, 0, 1, "rendered", "unlabelled_share")
+        _check_range(self, 0, 1, "rendered", "unlabelled_share", "pasted")
         _check_range(self.augment, 0, math.inf, "misregister_pixels")
         check_size(self.augment.crop, "crop")
+        if self.objects and not self.folders:
+            raise ConfigError("objects are pasted into labelled pairs; name some in folders")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from csknet_core.classes import MFNET, ClassTable
+from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TensorSample, TrainingMixture
@@ -207,14 +208,16 @@ class Trainer:
         check_rendered(data, self.classes)
         folders = [open_pairs(folder, data.split, self.classes) for folder in data.folders]
         unlabelled = [open_pairs(folder, "", self.classes) for folder in data.unlabelled]
+        objects = [open_pairs(folder, data.split, self.classes) for folder in data.objects]
         validation = self.recipe.validation
         scored = [open_validation(validation, self.classes)] if validation.folder else []
         if process_index() == 0:
-            check_pairs(folders + unlabelled + scored)
+            check_pairs(folders + unlabelled + objects + scored)
         length = self.recipe.steps * self.recipe.batch
         return TrainingMixture(
             folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
             data.unlabelled_share, data.limit,
+            objects=ObjectBank(objects, data.limit) if objects else None, pasted=data.pasted,
         )  # fmt: skip
 
     def _build_graph(self, network: CSKNet) -> TrainingGraph:

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TrainingMixture
 from csknet_core.data.transforms import AugmentSettings
@@ -57,3 +58,23 @@ def test_without_labelled_pairs_everything_else_is_rendered(folders):
     mixture = TrainingMixture([], 12, 0.0, STILL, 0, [bare], 0.5)
     kinds = {bool((mixture[index][2] == 255).all()) for index in range(12)}
     assert kinds == {True, False}
+
+
+def test_objects_are_pasted_into_their_share_of_the_real_labelled_samples(tmp_path):
+    labels = np.zeros((64, 64), np.uint8)
+    labels[20:34, 24:34] = 7
+    for root, image in (("objects", labels), ("plain", np.zeros_like(labels))):
+        for kind in ("rgb", "thermal", "labels"):
+            (tmp_path / root / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / root / "rgb" / "0.png"), cv2.merge([image + 90] * 3))
+        cv2.imwrite(str(tmp_path / root / "thermal" / "0.png"), image * 10 + 90)
+        cv2.imwrite(str(tmp_path / root / "labels" / "0.png"), image)
+    bank = ObjectBank([open_pairs(tmp_path / "objects")])
+    plain = [open_pairs(tmp_path / "plain")]
+    whole = AugmentSettings((64, 64), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0)
+    mixture = TrainingMixture(plain, 100, 0.0, whole, 0, objects=bank, pasted=0.4)
+    labels = [mixture[index][2] for index in range(100)]
+    assert 0.25 < sum(bool((one == 7).any()) for one in labels) / 100 < 0.55
+    assert (mixture[3][2] == labels[3]).all(), "a resumed run sees other samples"
+    bare = TrainingMixture(plain, 12, 0.0, whole, 0, plain, 1.0, objects=bank, pasted=1.0)
+    assert set(classes_of(bare)) == {255}

@@ -118,6 +118,8 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: a\nclip: 0", "clip 0 would"), ("name: a\nclip: -1", "clip -1"),
      ("name: a\nlr: 1" + "0" * 400, "too large"), ("name: a\nseed: -1", "seed -1"),
      ("name: a\ndata: {rendered: 2}", "rendered 2.0 is not in 0..1"),
+     ("name: a\ndata: {folders: [a], pasted: 2}", "pasted 2.0 is not in 0..1"),
+     ("name: a\ndata: {objects: [a]}", "objects are pasted into labelled pairs"),
      ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1"),
      ("name: state", "name 'state' is that of the file"), ("name: runs/a", "name 'runs/a'"),
      ('name: "runs\\\\a"', "name"), ('name: ""', "name ''"),
@@ -255,6 +257,20 @@ def test_a_bad_file_ends_a_run_before_it_starts(tmp_path, pairs):
     data = dataclasses.replace(SMALL.data, folders=(str(pairs / "pairs"),))
     with pytest.raises(DataError, match=r"1\.png: class id 77"):
         Trainer(dataclasses.replace(SMALL, data=data), tmp_path / "run")
+
+
+def test_objects_of_the_split_are_pasted_into_the_samples_of_a_run(tmp_path, pairs):
+    root = str(pairs / "pairs")
+    labels = np.zeros((96, 128), np.uint8)
+    for name in "01":
+        cv2.imwrite(str(pairs / "pairs" / "labels" / f"{name}.png"), labels)
+    labels[40:60, 50:60] = 7
+    cv2.imwrite(str(pairs / "pairs" / "labels" / "0.png"), labels)
+    data = dataclasses.replace(SMALL.data, folders=(root,), objects=(root,), pasted=1.0)
+    trainer = Trainer(dataclasses.replace(SMALL, data=data), tmp_path / "run")
+    assert trainer.samples.objects is not None
+    assert len(trainer.samples.objects) == 1
+    assert trainer.samples.pasted == 1.0
 
 
 def killed(*_):
