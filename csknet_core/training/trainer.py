@@ -208,17 +208,26 @@ class Trainer:
         check_rendered(data, self.classes)
         folders = [open_pairs(folder, data.split, self.classes) for folder in data.folders]
         unlabelled = [open_pairs(folder, "", self.classes) for folder in data.unlabelled]
-        objects = [open_pairs(folder, data.split, self.classes) for folder in data.objects]
         validation = self.recipe.validation
         scored = [open_validation(validation, self.classes)] if validation.folder else []
         if process_index() == 0:
-            check_pairs(folders + unlabelled + objects + scored)
+            check_pairs(folders + unlabelled + scored)
         length = self.recipe.steps * self.recipe.batch
         return TrainingMixture(
             folders, length, data.rendered, data.augment, self.recipe.seed, unlabelled,
             data.unlabelled_share, data.limit,
-            objects=ObjectBank(objects, data.limit) if objects else None, pasted=data.pasted,
+            objects=self._collect_objects() if data.objects else None, pasted=data.pasted,
         )  # fmt: skip
+
+    def _collect_objects(self) -> ObjectBank:
+        data = self.recipe.data
+        folders = [open_pairs(folder, data.split, self.classes) for folder in data.objects]
+        pairs = sum(min(len(folder), data.limit or len(folder)) for folder in folders)
+        with Progress(transient=True, disable=process_index() != 0) as progress:
+            task = progress.add_task("collecting objects", total=pairs)
+            return ObjectBank(
+                folders, data.limit, lambda done: progress.update(task, completed=done)
+            )
 
     def _build_graph(self, network: CSKNet) -> TrainingGraph:
         recipe = self.recipe

@@ -7,6 +7,7 @@ import pytest
 from csknet_core.data.copy_paste import ObjectBank, cut_objects, paste
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.transforms import Sample
+from csknet_core.errors import DataError
 
 SIZE = (120, 160)
 CONE, PERSON = 7, 2
@@ -103,7 +104,9 @@ def test_a_bank_takes_as_many_pairs_of_each_folder_as_it_may(tmp_path):
     scenes = [scene([(CONE, 50, 40, 12, 8)]), scene([(PERSON, 30, 60, 30, 10)])]
     folder = write_folder(tmp_path / "pairs", scenes)
     assert len(ObjectBank([folder])) == 2
-    assert len(ObjectBank([folder, folder], limit=1)) == 2
+    read = []
+    assert len(ObjectBank([folder, folder], limit=1, progress=read.append)) == 2
+    assert read == [1, 2]
 
 
 def test_a_bank_gives_objects_from_light_like_the_targets(tmp_path, rng):
@@ -132,3 +135,11 @@ def test_pairs_of_another_size_and_banks_without_objects_leave_samples_alone(tmp
     assert bank.paste_into(small, rng).labels.max() == 0
     empty = ObjectBank([write_folder(tmp_path / "bare", [scene()])])
     assert empty.paste_into(scene(), rng).labels.max() == 0
+
+
+def test_a_pair_without_a_live_thermal_pixel_is_named(tmp_path):
+    write_folder(tmp_path / "pairs", [scene([(CONE, 50, 40, 12, 8)])])
+    dead = np.zeros(SIZE, np.uint16)
+    cv2.imwrite(str(tmp_path / "pairs" / "thermal" / "0.png"), dead)
+    with pytest.raises(DataError, match=r"pairs: '0'"):
+        ObjectBank([open_pairs(tmp_path / "pairs")])

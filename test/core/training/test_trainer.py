@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import cv2
 import numpy as np
@@ -271,6 +272,15 @@ def test_objects_of_the_split_are_pasted_into_the_samples_of_a_run(tmp_path, pai
     assert trainer.samples.objects is not None
     assert len(trainer.samples.objects) == 1
     assert trainer.samples.pasted == 1.0
+
+
+def test_a_bad_file_among_the_objects_ends_a_run_before_it_starts(tmp_path, pairs):
+    root = str(pairs / "pairs")
+    shutil.copytree(root, pairs / "objects")
+    cv2.imwrite(str(pairs / "objects" / "labels" / "1.png"), np.full((96, 128), 77, np.uint8))
+    data = dataclasses.replace(SMALL.data, folders=(root,), objects=(str(pairs / "objects"),))
+    with pytest.raises(DataError, match=r"objects.*1\.png: class id 77"):
+        Trainer(dataclasses.replace(SMALL, data=data), tmp_path / "run")
 
 
 def killed(*_):
