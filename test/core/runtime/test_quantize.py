@@ -22,7 +22,7 @@ def engines(default_weights):
 @pytest.mark.parametrize("mode", list(Mode))
 def test_eight_bit_answers_are_close_to_the_float_ones(engines, mode):
     shares = []
-    for feed in rendered_feeds(mode, SIZE, range(200, 204)):
+    for feed in rendered_feeds(mode, SIZE, range(200, 224)):  # of 4, one odd frame would decide
         answers = [e.run(mode, feed.get("optical"), feed.get("thermal")) for e in engines]
         shares.append((answers[0][0] != answers[1][0]).mean())
     assert np.mean(shares) < 0.05
