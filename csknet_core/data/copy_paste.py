@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.classes import IGNORE_ID
 from csknet_core.data.datasets import PairDataset
-from csknet_core.data.transforms import Sample
+from csknet_core.data.transforms import Sample, present_classes
 from csknet_core.errors import DataError, ImageError
 from csknet_core.runtime.preprocess import normalize_still
 
@@ -130,8 +129,7 @@ def cut_objects(sample: Sample) -> list[PairObject]:
     height, width = sample.labels.shape
     brightness = float(sample.optical.mean())
     found = []
-    present = np.flatnonzero(np.bincount(sample.labels.ravel(), minlength=256)[1:IGNORE_ID]) + 1
-    for class_id in map(int, present):
+    for class_id in map(int, present_classes(sample.labels)):
         is_class = (sample.labels == class_id).astype(np.uint8)
         _, regions, stats, _ = cv2.connectedComponentsWithStats(is_class)
         for region, (left, top, across, down, pixels) in enumerate(stats.tolist()):

@@ -95,7 +95,7 @@ def crop(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) ->
     top = int(rng.integers(0, rows - height + 1))
     left = int(rng.integers(0, columns - width + 1))
     if rng.random() < settings.rare_crop:
-        present = np.flatnonzero(np.bincount(sample.labels.ravel(), minlength=256)[1:IGNORE_ID]) + 1
+        present = present_classes(sample.labels)
         if present.size:
             ys, xs = np.nonzero(sample.labels == rng.choice(present))
             pick = int(rng.integers(ys.size))
@@ -103,6 +103,11 @@ def crop(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) ->
             left = _window_start(int(xs[pick]), width, columns, rng)
     window = np.s_[top : top + height, left : left + width]
     return Sample(sample.optical[window], sample.thermal[window], sample.labels[window])
+
+
+def present_classes(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the ids in a label map, ascending, without background (0) and unknown (255)."""
+    return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:IGNORE_ID]) + 1
 
 
 def _window_start(pixel: int, side: int, limit: int, rng: np.random.Generator) -> int:

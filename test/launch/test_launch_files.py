@@ -338,7 +338,8 @@ def test_a_replay_scores_the_node_with_every_argument(launch, bag, parameter_fil
         "/**: {ros__parameters: {input_reliability: reliable, overlay_alpha: 0.25}}"
     )
     with launch(
-        "replay", f"bag:={bag}", f"out:={tmp_path / 'out'}", "rate:=0.5", "quiet:=3",
+        # Slowly, so that a busy machine answers more than one of the bag's four frames.
+        "replay", f"bag:={bag}", f"out:={tmp_path / 'out'}", "rate:=0.2", "quiet:=3",
         f"params_file:={parameter_file}", "use_sim_time:=true", "labels_topic:=/truth/label_map",
         "rgb_topic:=/rgb/image", "rgb_info_topic:=/rgb/camera_info",
         "thermal_topic:=/thermal/image", "thermal_info_topic:=/thermal/camera_info",
@@ -349,7 +350,7 @@ def test_a_replay_scores_the_node_with_every_argument(launch, bag, parameter_fil
         assert ended(running) == 0
     report = json.loads((tmp_path / "out/report.json").read_text())
     frames = report["bags"][0]["frames"]
-    assert any(frame["mode"] for frame in frames)
+    assert sum(bool(frame["mode"]) for frame in frames) >= 2
     assert any(frame["miou"] is not None for frame in frames)
     assert "Traceback" not in running.text
     assert declared("replay") == {
