@@ -25,7 +25,7 @@ def bench(data: dict[str, Any]) -> str:
     """Show `csknet bench --json`."""
     rows = [
         [row["backend"], row["mode"].replace("_", " "), row["median_ms"], row["p95_ms"],
-         f"{row.get('speed_up', 1):.2f}", row["gflops"], f"{100 * row['share_of_ceiling']:.0f} %",
+         f"{row.get('speed_up', 1):.2f}", row["gflops"], _percent(row["share_of_ceiling"]),
          f"{100 * row['agreement']:.2f} %" if "agreement" in row else None]
         for row in data["timings"]
     ]  # fmt: skip
@@ -137,10 +137,15 @@ def _about(data: dict[str, Any]) -> str:
         for name, key in (("weights", "weights_sha256"), ("input", "input_sha256"))
         if key in about
     )
+    gpu = f", {about['gpu']}" if "gpu" in about else ""
     return (
-        f"{about['processor']}, {about['cores']} cores, {versions}, {hashes}"
+        f"{about['processor']}, {about['cores']} cores{gpu}, {versions}, {hashes}"
         f"commit {about['commit']}."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1f} %"
 
 
 def _shares(costs: dict[str, float]) -> str:

@@ -40,13 +40,22 @@ class Comparison:
         boxes: classes of the boxes' ids.
         size: height and width at which runs are scored and pairs labelled.
         steps: optimiser steps of a run; 0 takes the configuration's.
+        workers: processes that load the samples of a run.
     """
 
     def __init__(
-        self, out: Path, data: Path, unlabelled: Path, boxes: str, size: tuple[int, int], steps: int
+        self,
+        out: Path,
+        data: Path,
+        unlabelled: Path,
+        boxes: str,
+        size: tuple[int, int],
+        steps: int,
+        workers: int = 1,
     ) -> None:
         self.config: dict[str, Any] = yaml.safe_load(_CONFIG.read_text(encoding="utf-8"))
         self.config["recipe"]["steps"] = steps or self.config["recipe"]["steps"]
+        self.config["recipe"]["data"]["workers"] = workers
         self.out, self.data, self.unlabelled = out.resolve(), data.resolve(), unlabelled.resolve()
         self.boxes, self.size = boxes, [str(side) for side in size]
 
@@ -71,7 +80,10 @@ class Comparison:
     def _train(self, name: str, seed: int, update: dict[str, Any], folders: list[Path]) -> Path:
         recipe = copy.deepcopy(self.config["recipe"])
         merge(recipe, update)
-        merge(recipe, {"name": name, "seed": seed, "data": {"folders": [str(f) for f in folders]}})
+        data: dict[str, Any] = {"folders": [str(folder) for folder in folders]}
+        if recipe["data"].get("pasted"):
+            data["objects"] = [str(self.data)]
+        merge(recipe, {"name": name, "seed": seed, "data": data})
         folder = self.out / name
         keep(folder / "recipe.yaml", recipe)
         if not (folder / "done").is_file():
@@ -160,9 +172,10 @@ def main(
     steps: Annotated[int, typer.Option(help="Optimiser steps of a run; 0 as configured.")] = 0,
     boxes: Annotated[str, typer.Option(help="Classes of the box ids.")] = "person,bike,car",
     size: Annotated[tuple[int, int], typer.Option(help="Scored at, multiples of 32.")] = (256, 320),
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load samples.")] = 1,
 ) -> None:
     """Run everything that is missing and print the table."""
-    comparison = Comparison(out, data, unlabelled, boxes, size, steps)
+    comparison = Comparison(out, data, unlabelled, boxes, size, steps, workers)
     rows = [row for seed in range(seeds) for row in comparison.run(seed)]
     summary = write_summary(comparison.out, rows, comparison.config, data.name)
     print_summary(summary, console)

@@ -46,10 +46,15 @@ def main(
     forms: File = None,
     node: File = None,
     synchronizer: File = None,
+    gpu_bench: File = None,
+    gpu_node: File = None,
     document: Annotated[Path, typer.Option(help="The file to write tables into.")] = DOCUMENT,
 ) -> None:
     """Write the tables of the files given."""
-    files = {"bench": bench, "forms": forms, "node": node, "synchronizer": synchronizer}
+    files = {
+        "bench": bench, "forms": forms, "node": node, "synchronizer": synchronizer,
+        "gpu bench": gpu_bench, "gpu node": gpu_node,
+    }  # fmt: skip
     data = {name: _read(path) for name, path in files.items() if path}
     filled = {name: tables.show(found) for name, found in data.items()}
     if "bench" in data and "node" in data:

@@ -9,14 +9,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return processor, cores, system, versions and commit."""
+    """Return processor, cores, NVIDIA GPUs if there are any, system, versions and commit."""
+    gpus = _gpus()
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        **({"gpu": ", ".join(gpus)} if gpus else {}),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: version for name in _PACKAGES if (version := _version(name))},
@@ -32,6 +35,17 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def _gpus() -> list[str]:
+    """Return the models that the NVIDIA driver lists; asking torch would load it."""
+    models = []
+    for file in sorted(_GPUS.glob("*/information")):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "Model":
+                models.append(value.strip())
+    return models
 
 
 def _version(name: str) -> str:

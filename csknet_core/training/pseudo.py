@@ -108,7 +108,8 @@ def label_pairs(
             `out` holds something else.
         DataError: a pair or its boxes cannot be read.
     """
-    networks, temperatures, classes = _load(weights)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks, temperatures, classes = _load(weights, device)
     ids = [_class_id(classes, name) for name in boxed]
     folder = DerivedFolder(out, pairs)
     counts = np.zeros(len(classes) + 1, np.int64)
@@ -116,7 +117,7 @@ def label_pairs(
         optical, thermal = pairs.images(index)
         boxes = read_boxes(pairs.root / "boxes" / f"{name}.txt", ids) if ids else []
         probabilities = average_probabilities(
-            networks, optical, thermal, settings.size, temperatures
+            networks, optical, thermal, settings.size, temperatures, device
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
         for kind in ("rgb", "thermal"):
@@ -173,6 +174,7 @@ def average_probabilities(
     thermal: NDArray[np.generic],
     size: tuple[int, int],
     temperatures: Sequence[float] = (),
+    device: str = "cpu",
 ) -> NDArray[np.float32]:
     """Return fused probabilities (C, H, W) at the images' size, averaged over networks and mirror.
 
@@ -182,9 +184,10 @@ def average_probabilities(
         thermal: (H, W) raw values.
         size: height and width the networks see.
         temperatures: of the networks' fused answers; without any all are 1.
+        device: where the networks are.
     """
     images = resize_optical(optical, size), resize_thermal(normalize_still(thermal), size)
-    pair = [_tensor(image) for image in images]
+    pair = [_tensor(image).to(device) for image in images]
     total: Tensor | None = None
     for network, temperature in zip(networks, temperatures or [1.0] * len(networks), strict=True):
         for mirror in (False, True):
@@ -194,7 +197,7 @@ def average_probabilities(
             seen = full.softmax(1).flip(3) if mirror else full.softmax(1)
             total = seen if total is None else total + seen
     assert total is not None
-    return (total[0] / (2 * len(networks))).numpy()
+    return np.asarray((total[0] / (2 * len(networks))).cpu())
 
 
 def choose_labels(
@@ -258,7 +261,7 @@ def _likeliest(odds: NDArray[np.float32], class_id: int, share: float) -> NDArra
     return np.asarray(score >= np.quantile(score, 1 - share))
 
 
-def _load(weights: Sequence[str]) -> tuple[list[CSKNet], list[float], ClassTable]:
+def _load(weights: Sequence[str], device: str) -> tuple[list[CSKNet], list[float], ClassTable]:
     """Return the networks, the temperatures of their fused answers, and their class table."""
     if not weights:
         raise ConfigError("no weights to label with; name one file or more")
@@ -267,7 +270,7 @@ def _load(weights: Sequence[str]) -> tuple[list[CSKNet], list[float], ClassTable
     for path, info in zip(weights, infos, strict=True):
         if info.classes.names != infos[0].classes.names:
             raise ConfigError(f"{path}: other classes than {weights[0]}; they cannot be averaged")
-    networks = [network.eval().requires_grad_(False) for network, _ in loaded]
+    networks = [network.eval().requires_grad_(False).to(device) for network, _ in loaded]
     temperatures = [info.temperature.get(Mode.FUSED, 1.0) for info in infos]
     return networks, temperatures, infos[0].classes
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from rich.progress import (
     BarColumn,
@@ -291,7 +292,9 @@ class Trainer:
         own = [step * batch + index for step in steps for index in range(batch)[self.part]]
         workers = self.recipe.data.workers
         size = len(range(batch)[self.part])
-        yield from DataLoader(Subset(self.samples, own), size, num_workers=workers)
+        yield from DataLoader(
+            Subset(self.samples, own), size, num_workers=workers, worker_init_fn=_prepare_worker
+        )
 
     def _set_rate(self) -> float:
         recipe = self.recipe
@@ -310,11 +313,17 @@ class Trainer:
         # Short runs would otherwise keep the random start in the average.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         values = self.graph.network.state_dict()
-        for name, average in self.average.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(values[name], 1 - decay)
-            else:
-                average.copy_(values[name])
+        averages = self.average.state_dict()
+        names = [name for name, average in averages.items() if average.is_floating_point()]
+        # One launch for all: hundreds of small ones take a GPU longer than the network's own.
+        torch._foreach_lerp_([averages[n] for n in names], [values[n] for n in names], 1 - decay)
+        for name in averages.keys() - set(names):
+            averages[name].copy_(values[name])
+
+
+def _prepare_worker(_: int) -> None:
+    """Keep OpenCV to one thread: as many in every worker as there are cores get in their way."""
+    cv2.setNumThreads(1)
 
 
 def check_rendered(data: DataRecipe, classes: ClassTable) -> None:

@@ -102,6 +102,15 @@ def test_the_table_of_the_network_names_costs_and_what_was_not_measured():
     assert "weights 01234567, input fedcba98, commit abc" in text
 
 
+def test_a_gpu_is_named_and_its_small_share_of_the_ceiling_is_not_rounded_to_nothing():
+    fast = {**timing("torch-cuda", "fused", 4.0, 50.0), "share_of_ceiling": 0.0038}
+    about = {**ABOUT, "gpu": "a GPU"}
+    text = show({**BENCH, "about": about, "timings": [fast], "cuda_ceiling_gflops": 8e5})
+    assert "a CPU, 2 cores, a GPU, " in text
+    assert "| torch-cuda | fused | 4.0 | 5.0 | 50.00 | 100.0 | 0.4 % |" in text
+    assert "of the GPU, in half precision: 800000 GFLOP/s" in text
+
+
 def test_what_was_not_measured_leaves_its_cell_empty():
     (line,) = [row for row in show(NODE).splitlines() if row.startswith("| usual | 5.0 ")]
     assert line == (
@@ -135,12 +144,12 @@ def test_the_command_fills_in_the_document_of_the_repository(tmp_path):
     app.command()(main)
     result = CliRunner().invoke(app, [
         "--bench", str(tmp_path / "bench.json"), "--node", str(tmp_path / "node.json"),
-        "--document", str(document),
+        "--gpu-node", str(tmp_path / "node.json"), "--document", str(document),
     ])  # fmt: skip
     assert result.exit_code == 0, result.output
     text = document.read_text()
     assert show(BENCH) in text
-    assert show(NODE) in text
+    assert text.count(show(NODE)) == 2
     assert goals_table(BENCH, NODE) in text
     for name in ("forms", "synchronizer"):
         assert f"<!-- {name} -->" in text

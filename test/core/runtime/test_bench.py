@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from csknet_core.cli import app
 from csknet_core.errors import EngineError
 from csknet_core.modality import Mode
+from csknet_core.runtime import machine
 from csknet_core.runtime.bench import (
     EAGER,
     Bench,
@@ -100,6 +101,16 @@ def test_a_measurement_says_what_it_was_made_on():
     assert about["cores"] >= 1
     assert about["processor"]
     assert about["numpy"]
+
+
+def test_gpus_are_named_as_their_driver_lists_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_GPUS", tmp_path / "gpus")
+    assert "gpu" not in machine.describe_machine()
+    for bus, model in (("0000:01:00.0", "NVIDIA A"), ("0000:02:00.0", "NVIDIA B")):
+        file = tmp_path / "gpus" / bus / "information"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"Model: \t\t {model}\nIRQ:   \t\t 17\n")
+    assert machine.describe_machine()["gpu"] == "NVIDIA A, NVIDIA B"
 
 
 def test_the_profile_names_operators_by_what_they_cost_a_frame():
