@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.samples import list_pairs, read_sample
 from csknet_core.data.transforms import Sample, present_classes
-from csknet_core.errors import DataError, ImageError
-from csknet_core.runtime.preprocess import normalize_still
 
 _LEAST_PIXELS = 60  # of an object; what is smaller hardly shows what it is
 _MARGIN = 4  # pixels around an object's box that are kept, for its edge and what is around it
@@ -75,9 +74,8 @@ class ObjectBank:
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._objects: dict[int, list[PairObject]] = {}
-        pairs = [(folder, i) for folder in folders for i in range(len(folder))[: limit or None]]
-        for done, (folder, index) in enumerate(pairs, 1):
-            for found in _objects_of(folder, index):
+        for done, pair in enumerate(list_pairs(folders, limit), 1):
+            for found in cut_objects(read_sample(*pair)):
                 self._objects.setdefault(found.class_id, []).append(found)
             progress(done)
 
@@ -111,17 +109,6 @@ class ObjectBank:
             return None
         fitting.sort(key=lambda entry: abs(entry.brightness - brightness))
         return fitting[int(rng.integers(max(1, round(len(fitting) * _LIKELY))))]
-
-
-def _objects_of(folder: PairDataset, index: int) -> list[PairObject]:
-    pair = folder[index]
-    if pair.labels is None:
-        return []
-    try:
-        thermal = normalize_still(pair.thermal)
-    except ImageError as error:
-        raise DataError(f"{folder.root}: '{pair.name}': {error}") from error
-    return cut_objects(Sample(pair.optical, thermal, pair.labels))
 
 
 def cut_objects(sample: Sample) -> list[PairObject]:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from csknet_core.classes import IGNORE_ID
 from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.datasets import PairDataset
+from csknet_core.data.samples import PairIndex, list_pairs, read_sample
 from csknet_core.data.synthetic import random_frame
 from csknet_core.data.transforms import AugmentSettings, Sample, augment
 from csknet_core.runtime.preprocess import normalize_still
@@ -52,10 +53,8 @@ class TrainingMixture(Dataset[TensorSample]):
         objects: ObjectBank | None = None,
         pasted: float = 0.0,
     ) -> None:
-        self.labelled = [
-            (folder, i) for folder in folders for i in range(len(folder))[: limit or None]
-        ]
-        self.unlabelled = [(folder, i) for folder in unlabelled for i in range(len(folder))]
+        self.labelled = list_pairs(folders, limit)
+        self.unlabelled = list_pairs(unlabelled)
         self.unlabelled_share = unlabelled_share
         self.length = length
         self.rendered = rendered if folders else 1.0
@@ -90,13 +89,8 @@ class TrainingMixture(Dataset[TensorSample]):
         return Sample(frame.optical, normalize_still(frame.thermal), frame.labels)
 
 
-def _pick(pairs: list[tuple[PairDataset, int]], rng: np.random.Generator) -> Sample:
-    folder, index = pairs[int(rng.integers(len(pairs)))]
-    pair = folder[index]
-    labels = pair.labels
-    if labels is None:
-        labels = np.full(pair.thermal.shape, IGNORE_ID, np.uint8)
-    return Sample(pair.optical, normalize_still(pair.thermal), labels)
+def _pick(pairs: list[PairIndex], rng: np.random.Generator) -> Sample:
+    return read_sample(*pairs[int(rng.integers(len(pairs)))])
 
 
 def _without_labels(sample: Sample) -> Sample:

@@ -27,6 +27,7 @@ from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TensorSample, TrainingMixture
+from csknet_core.data.samples import list_pairs
 from csknet_core.errors import ConfigError, WeightsError
 from csknet_core.losses.objective import SupervisedObjective, class_weights
 from csknet_core.model.csknet import CSKNet, ModelConfig
@@ -223,7 +224,7 @@ class Trainer:
     def _collect_objects(self) -> ObjectBank:
         data = self.recipe.data
         folders = [open_pairs(folder, data.split, self.classes) for folder in data.objects]
-        pairs = sum(min(len(folder), data.limit or len(folder)) for folder in folders)
+        pairs = len(list_pairs(folders, data.limit))
         with Progress(transient=True, disable=process_index() != 0) as progress:
             task = progress.add_task("collecting objects", total=pairs)
             return ObjectBank(

@@ -1,0 +1,38 @@
+"""Labelled pairs as samples: what training, copy-paste and its checks read from folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from csknet_core.classes import IGNORE_ID
+from csknet_core.data.datasets import PairDataset
+from csknet_core.data.transforms import Sample
+from csknet_core.errors import DataError, ImageError
+from csknet_core.runtime.preprocess import normalize_still
+
+PairIndex = tuple[PairDataset, int]
+"""One pair: its folder and its number there."""
+
+
+def list_pairs(folders: Sequence[PairDataset], limit: int = 0) -> list[PairIndex]:
+    """Return the pairs of folders, of each at most `limit`, its first ones; 0 takes all."""
+    return [(folder, i) for folder in folders for i in range(len(folder))[: limit or None]]
+
+
+def read_sample(folder: PairDataset, index: int) -> Sample:
+    """Read one pair; without labels they are all 255.
+
+    Raises:
+        DataError: the pair cannot be read, or its thermal image not be used.
+    """
+    pair = folder[index]
+    try:
+        thermal = normalize_still(pair.thermal)
+    except ImageError as error:
+        raise DataError(f"{folder.root}: '{pair.name}': {error}") from error
+    labels = pair.labels
+    if labels is None:
+        labels = np.full(thermal.shape, IGNORE_ID, np.uint8)
+    return Sample(pair.optical, thermal, labels)
