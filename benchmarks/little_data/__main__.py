@@ -40,22 +40,13 @@ class Comparison:
         boxes: classes of the boxes' ids.
         size: height and width at which runs are scored and pairs labelled.
         steps: optimiser steps of a run; 0 takes the configuration's.
-        workers: processes that load the samples of a run.
     """
 
     def __init__(
-        self,
-        out: Path,
-        data: Path,
-        unlabelled: Path,
-        boxes: str,
-        size: tuple[int, int],
-        steps: int,
-        workers: int = 1,
+        self, out: Path, data: Path, unlabelled: Path, boxes: str, size: tuple[int, int], steps: int
     ) -> None:
         self.config: dict[str, Any] = yaml.safe_load(_CONFIG.read_text(encoding="utf-8"))
         self.config["recipe"]["steps"] = steps or self.config["recipe"]["steps"]
-        self.config["recipe"]["data"]["workers"] = workers
         self.out, self.data, self.unlabelled = out.resolve(), data.resolve(), unlabelled.resolve()
         self.boxes, self.size = boxes, [str(side) for side in size]
 
@@ -172,10 +163,9 @@ def main(
     steps: Annotated[int, typer.Option(help="Optimiser steps of a run; 0 as configured.")] = 0,
     boxes: Annotated[str, typer.Option(help="Classes of the box ids.")] = "person,bike,car",
     size: Annotated[tuple[int, int], typer.Option(help="Scored at, multiples of 32.")] = (256, 320),
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load samples.")] = 1,
 ) -> None:
     """Run everything that is missing and print the table."""
-    comparison = Comparison(out, data, unlabelled, boxes, size, steps, workers)
+    comparison = Comparison(out, data, unlabelled, boxes, size, steps)
     rows = [row for seed in range(seeds) for row in comparison.run(seed)]
     summary = write_summary(comparison.out, rows, comparison.config, data.name)
     print_summary(summary, console)

@@ -38,7 +38,8 @@ class DataRecipe:
             `ObjectBank`; their `split`, and as many pairs as `limit` says.
         pasted: share of the real labelled samples that get some.
         classes: class table, a built-in name or a YAML file.
-        workers: processes that prepare samples.
+        workers: processes that prepare samples, beside each process that trains; -1 takes a core
+            less than there are for it, 1 to 8.
         augment: see `AugmentSettings`; sides of the crop are multiples of 32.
 
     Raises:
@@ -54,11 +55,12 @@ class DataRecipe:
     objects: tuple[str, ...] = ()
     pasted: float = 0.5
     classes: str = "mfnet"
-    workers: int = 1
+    workers: int = -1
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        _check_range(self, 0, math.inf, "limit", "workers")
+        _check_range(self, 0, math.inf, "limit")
+        _check_range(self, -1, math.inf, "workers")
         _check_range(self, 0, 1, "rendered", "unlabelled_share", "pasted")
         _check_range(self.augment, 0, math.inf, "misregister_pixels")
         check_size(self.augment.crop, "crop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ from csknet_core.training.validation import open_validation, validate
 from csknet_core.weights.files import WeightsInfo, read_info
 
 _WEIGHT_SAMPLES = 96
+_MOST_WORKERS = 8
 
 
 class Trainer:
@@ -291,11 +293,11 @@ class Trainer:
         batch = self.recipe.batch
         steps = range(self.step, self.recipe.steps)
         own = [step * batch + index for step in steps for index in range(batch)[self.part]]
-        workers = self.recipe.data.workers
         size = len(range(batch)[self.part])
-        yield from DataLoader(
-            Subset(self.samples, own), size, num_workers=workers, worker_init_fn=_prepare_worker
-        )
+        wanted = self.recipe.data.workers
+        workers = count_workers() if wanted < 0 else wanted
+        loader = DataLoader(Subset(self.samples, own), size, num_workers=workers)
+        yield from _start_workers(loader)
 
     def _set_rate(self) -> float:
         recipe = self.recipe
@@ -322,9 +324,24 @@ class Trainer:
             averages[name].copy_(values[name])
 
 
-def _prepare_worker(_: int) -> None:
-    """Keep OpenCV to one thread: as many in every worker as there are cores get in their way."""
+def count_workers() -> int:
+    """Return how many processes prepare samples for this one where the recipe leaves it open."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+    cores = len(os.sched_getaffinity(0)) // processes
+    return min(max(cores - 1, 1), _MOST_WORKERS)
+
+
+def _start_workers(loader: DataLoader[TensorSample]) -> Iterator[TensorSample]:
+    """Start a loader's workers with one thread of OpenCV each, as they share the cores already.
+
+    They inherit that. Asked of a forked worker, OpenCV would wait for ever for the threads that
+    the fork left behind.
+    """
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    batches = iter(loader)
+    cv2.setNumThreads(threads)
+    return batches
 
 
 def check_rendered(data: DataRecipe, classes: ClassTable) -> None:
