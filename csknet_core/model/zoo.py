@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from csknet_core.classes import ClassTable
@@ -44,7 +44,8 @@ def save_network(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=info.to_metadata())
+    # save_file would make a file that only its owner can read.
+    partial.write_bytes(save(tensors, metadata=info.to_metadata()))
     os.replace(partial, path)
 
 

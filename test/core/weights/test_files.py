@@ -52,6 +52,12 @@ def test_a_network_survives_saving_to_half_precision(weights):
     assert not network.training
 
 
+def test_others_may_read_weights_as_they_may_any_file(weights, tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert weights.stat().st_mode == plain.stat().st_mode
+
+
 def test_info_is_read_without_torch(weights):
     import subprocess
     import sys
