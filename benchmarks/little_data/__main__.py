@@ -24,7 +24,7 @@ from benchmarks.ablation.summary import print_summary, write_summary
 from benchmarks.settings import keep, merge
 
 _CONFIG = Path(__file__).with_name("little_data.yaml")
-_BASELINE, _FULL = "two branches, summed", "the method, unlabelled pairs, rendered drives"
+_BASELINE, _FULL = "two branches, summed", "the method"
 APART = "apart"
 """Split of the unlabelled pairs that are used."""
 console = Console()

@@ -1,4 +1,4 @@
-"""Labelled pairs as samples: what training, copy-paste and its checks read from folders."""
+"""Pairs of folders as samples, as training and copy-paste read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_pairs(folders: Sequence[PairDataset], limit: int = 0) -> list[PairIndex
 
 
 def read_sample(folder: PairDataset, index: int) -> Sample:
-    """Read one pair; without labels they are all 255.
+    """Read one pair; without labels every pixel is 255.
 
     Raises:
         DataError: the pair cannot be read, or its thermal image not be used.

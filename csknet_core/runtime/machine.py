@@ -40,11 +40,14 @@ def _processor() -> str:
 def _gpus() -> list[str]:
     """Return the models that the NVIDIA driver lists; asking torch would load it."""
     models = []
-    for file in sorted(_GPUS.glob("*/information")):
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name == "Model":
-                models.append(value.strip())
+    try:
+        for file in sorted(_GPUS.glob("*/information")):
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                if name == "Model":
+                    models.append(value.strip())
+    except OSError:
+        pass
     return models
 
 

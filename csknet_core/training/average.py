@@ -15,7 +15,7 @@ from csknet_core.weights.files import WeightsInfo
 
 
 def average_weights(files: Sequence[str], out: Path) -> list[str]:
-    """Write the mean of networks that were trained on from one another.
+    """Write the mean of networks that were trained on from one another, or from one start.
 
     The mean of a network and of what further training on other data made of it often generalises
     better than either (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).

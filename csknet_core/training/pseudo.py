@@ -93,7 +93,8 @@ def label_pairs(
     """Write a plain folder of labelled pairs: links to the images, `labels/NAME.png`, `train.txt`.
 
     Args:
-        weights: networks whose probabilities are averaged, over mirrored images too.
+        weights: networks whose probabilities are averaged, over mirrored images too; they run on
+            a GPU where there is one.
         pairs: a plain folder; `boxes/NAME.txt` lists its boxes if `boxed` names classes.
         out: folder to write.
         settings: see there.
@@ -108,8 +109,7 @@ def label_pairs(
             `out` holds something else.
         DataError: a pair or its boxes cannot be read.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    networks, temperatures, classes = _load(weights, device)
+    networks, temperatures, classes = _load(weights)
     ids = [_class_id(classes, name) for name in boxed]
     folder = DerivedFolder(out, pairs)
     counts = np.zeros(len(classes) + 1, np.int64)
@@ -117,7 +117,7 @@ def label_pairs(
         optical, thermal = pairs.images(index)
         boxes = read_boxes(pairs.root / "boxes" / f"{name}.txt", ids) if ids else []
         probabilities = average_probabilities(
-            networks, optical, thermal, settings.size, temperatures, device
+            networks, optical, thermal, settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
         for kind in ("rgb", "thermal"):
@@ -174,19 +174,18 @@ def average_probabilities(
     thermal: NDArray[np.generic],
     size: tuple[int, int],
     temperatures: Sequence[float] = (),
-    device: str = "cpu",
 ) -> NDArray[np.float32]:
     """Return fused probabilities (C, H, W) at the images' size, averaged over networks and mirror.
 
     Args:
-        networks: in evaluation mode.
+        networks: in evaluation mode, on one device.
         optical: (H, W, 3) uint8 RGB.
         thermal: (H, W) raw values.
         size: height and width the networks see.
         temperatures: of the networks' fused answers; without any all are 1.
-        device: where the networks are.
     """
     images = resize_optical(optical, size), resize_thermal(normalize_still(thermal), size)
+    device = next(networks[0].parameters()).device
     pair = [_tensor(image).to(device) for image in images]
     total: Tensor | None = None
     for network, temperature in zip(networks, temperatures or [1.0] * len(networks), strict=True):
@@ -261,7 +260,7 @@ def _likeliest(odds: NDArray[np.float32], class_id: int, share: float) -> NDArra
     return np.asarray(score >= np.quantile(score, 1 - share))
 
 
-def _load(weights: Sequence[str], device: str) -> tuple[list[CSKNet], list[float], ClassTable]:
+def _load(weights: Sequence[str]) -> tuple[list[CSKNet], list[float], ClassTable]:
     """Return the networks, the temperatures of their fused answers, and their class table."""
     if not weights:
         raise ConfigError("no weights to label with; name one file or more")
@@ -270,6 +269,7 @@ def _load(weights: Sequence[str], device: str) -> tuple[list[CSKNet], list[float
     for path, info in zip(weights, infos, strict=True):
         if info.classes.names != infos[0].classes.names:
             raise ConfigError(f"{path}: other classes than {weights[0]}; they cannot be averaged")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = [network.eval().requires_grad_(False).to(device) for network, _ in loaded]
     temperatures = [info.temperature.get(Mode.FUSED, 1.0) for info in infos]
     return networks, temperatures, infos[0].classes

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from rich.progress import (
     BarColumn,
@@ -21,7 +19,6 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Subset
 
 from csknet_core.classes import MFNET, ClassTable
 from csknet_core.data.copy_paste import ObjectBank
@@ -48,6 +45,7 @@ from csknet_core.training.distributed import (
     synchronize_batch_norm,
 )
 from csknet_core.training.graph import TrainingGraph
+from csknet_core.training.loading import load_batches
 from csknet_core.training.log import RunLog
 from csknet_core.training.precision import has_fast_bfloat16
 from csknet_core.training.recipe import DataRecipe, Recipe
@@ -57,7 +55,6 @@ from csknet_core.training.validation import open_validation, validate
 from csknet_core.weights.files import WeightsInfo, read_info
 
 _WEIGHT_SAMPLES = 96
-_MOST_WORKERS = 8
 
 
 class Trainer:
@@ -273,7 +270,7 @@ class Trainer:
         if not path.is_file():
             return
         self.step, parts, recipe = load_state(path)
-        if recipe != _plain(self.recipe.to_dict()):
+        if _matter(recipe) != _matter(self.recipe.to_dict()):
             raise ConfigError(
                 f"{self.folder}: holds the state of another recipe; choose another folder or "
                 "delete it"
@@ -294,10 +291,7 @@ class Trainer:
         steps = range(self.step, self.recipe.steps)
         own = [step * batch + index for step in steps for index in range(batch)[self.part]]
         size = len(range(batch)[self.part])
-        wanted = self.recipe.data.workers
-        workers = count_workers() if wanted < 0 else wanted
-        loader = DataLoader(Subset(self.samples, own), size, num_workers=workers)
-        yield from _start_workers(loader)
+        yield from load_batches(self.samples, own, size, self.recipe.data.workers)
 
     def _set_rate(self) -> float:
         recipe = self.recipe
@@ -322,26 +316,6 @@ class Trainer:
         torch._foreach_lerp_([averages[n] for n in names], [values[n] for n in names], 1 - decay)
         for name in averages.keys() - set(names):
             averages[name].copy_(values[name])
-
-
-def count_workers() -> int:
-    """Return how many processes prepare samples for this one where the recipe leaves it open."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
-    cores = len(os.sched_getaffinity(0)) // processes
-    return min(max(cores - 1, 1), _MOST_WORKERS)
-
-
-def _start_workers(loader: DataLoader[TensorSample]) -> Iterator[TensorSample]:
-    """Start a loader's workers with one thread of OpenCV each, as they share the cores already.
-
-    They inherit that. Asked of a forked worker, OpenCV would wait for ever for the threads that
-    the fork left behind.
-    """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    batches = iter(loader)
-    cv2.setNumThreads(threads)
-    return batches
 
 
 def check_rendered(data: DataRecipe, classes: ClassTable) -> None:
@@ -404,6 +378,11 @@ def _step_of(weights: Path) -> int | None:
     except WeightsError:
         return None
     return step if isinstance(step, int) else None
+
+
+def _matter(recipe: dict[str, Any]) -> object:
+    """Return what of a recipe changes its result, as plain data."""
+    return _plain({**recipe, "data": {**recipe["data"], "workers": 0}})
 
 
 def _plain(value: object) -> object:

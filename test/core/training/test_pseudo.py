@@ -173,7 +173,11 @@ def test_networks_see_images_as_they_are_resized_in_training():
     """Columns of single pixels average out; sampling between neighbours would keep them."""
     seen = []
 
-    class Network:
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
         def predict(self, mode, optical, thermal):
             seen.append((optical, thermal))
             return torch.zeros(1, 2, 16, 24)
