@@ -382,7 +382,7 @@ def _step_of(weights: Path) -> int | None:
 
 def _matter(recipe: dict[str, Any]) -> object:
     """Return what of a recipe changes its result, as plain data."""
-    return _plain({**recipe, "data": {**recipe["data"], "workers": 0}})
+    return _plain({**recipe, "data": {**recipe.get("data", {}), "workers": 0}})
 
 
 def _plain(value: object) -> object:
