@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from csknet_core.classes import MFNET, ClassTable
 from csknet_core.data.copy_paste import ObjectBank
@@ -313,7 +314,8 @@ class Trainer:
         averages = self.average.state_dict()
         names = [name for name, average in averages.items() if average.is_floating_point()]
         # One launch for all: hundreds of small ones take a GPU longer than the network's own.
-        torch._foreach_lerp_([averages[n] for n in names], [values[n] for n in names], 1 - decay)
+        update = get_ema_multi_avg_fn(decay)
+        update([averages[n] for n in names], [values[n] for n in names], self.step)
         for name in averages.keys() - set(names):
             averages[name].copy_(values[name])
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from csknet_core.training import trainer as training
 from csknet_core.training.distributed import process_index
 from csknet_core.training.recipe import load_recipe
-from csknet_core.training.trainer import Trainer
 
 
 def main(recipe: str, folder: str, losses: str) -> None:
     training._WEIGHT_SAMPLES = 8  # else counting classes takes longer than training
-    trainer = Trainer(load_recipe(recipe), folder)
+    trainer = training.Trainer(load_recipe(recipe), folder)
     for network in (trainer.graph, trainer.average, trainer.graph._teacher._network):
         network.double()
     trainer.graph.supervised.float()  # the losses are taken in float32 whatever the network's type

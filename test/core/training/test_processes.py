@@ -83,7 +83,7 @@ def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(tmp_path,
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
     # Class weights take longer to count than all steps, and every start would count them.
-    settings = dataclasses.replace(RECIPE, steps=8, class_weighting=False)
+    settings = dataclasses.replace(RECIPE, steps=12, class_weighting=False)
     recipe = write_recipe(tmp_path / "recipe.yaml", settings)
     subprocess.run(
         [sys.executable, *command(recipe, tmp_path / "whole")], check=True, env=environment()
@@ -111,4 +111,4 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
     )
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
     steps = read_table(tmp_path / "killed" / "metrics.csv")["step"]
-    assert steps == list(range(1, 9))
+    assert steps == list(range(1, 13))
