@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from csknet_core.classes import IGNORE_ID, ClassTable
 from csknet_core.errors import DataError, ImageError
 from csknet_core.image_header import read_image, read_size
+from csknet_core.runtime.preprocess import normalize_still
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,25 @@ class Pair:
         optical: (H, W, 3) uint8, RGB order.
         thermal: (H, W) uint8 or uint16, as the file has it.
         labels: (H, W) uint8 class ids, or None where the pair has no labels.
+        thermal_file: where the thermal image is from.
     """
 
     name: str
     optical: NDArray[np.uint8]
     thermal: NDArray[Any]
     labels: NDArray[np.uint8] | None
+    thermal_file: Path
+
+    def normalized_thermal(self) -> NDArray[np.float32]:
+        """Return the thermal image (H, W) float32 in 0..1, see `normalize_still`.
+
+        Raises:
+            DataError: it cannot be used; the message names its file.
+        """
+        try:
+            return normalize_still(self.thermal)
+        except ImageError as error:
+            raise DataError(f"{self.thermal_file}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ class PairDataset:
         for image, file in ((thermal, files.thermal), (labels, files.labels)):
             if image is not None and image.shape != optical.shape[:2]:
                 raise _wrong_size(file, image.shape[::-1], optical.shape[1::-1])
-        return Pair(name, optical, thermal, labels)
+        return Pair(name, optical, thermal, labels, files.thermal)
 
     def files(self, name: str) -> PairFiles:
         """Return where a pair is."""

@@ -9,8 +9,6 @@ import numpy as np
 from csknet_core.classes import IGNORE_ID
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.transforms import Sample
-from csknet_core.errors import DataError, ImageError
-from csknet_core.runtime.preprocess import normalize_still
 
 PairIndex = tuple[PairDataset, int]
 """One pair: its folder and its number there."""
@@ -28,10 +26,7 @@ def read_sample(folder: PairDataset, index: int) -> Sample:
         DataError: the pair cannot be read, or its thermal image not be used.
     """
     pair = folder[index]
-    try:
-        thermal = normalize_still(pair.thermal)
-    except ImageError as error:
-        raise DataError(f"{folder.root}: '{pair.name}': {error}") from error
+    thermal = pair.normalized_thermal()
     labels = pair.labels
     if labels is None:
         labels = np.full(thermal.shape, IGNORE_ID, np.uint8)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from csknet_core.data.datasets import PairDataset
 from csknet_core.data.derived import DerivedFolder
-from csknet_core.errors import DataError, ImageError
 from csknet_core.image_file import write_image
 from csknet_core.runtime.preprocess import normalize_still
 
@@ -48,13 +47,10 @@ class ThermalTones:
         self._neighbours = neighbours
         quantiles, brightness = [], []
         for index in range(len(pairs)):
-            optical, thermal = pairs.images(index)
-            try:
-                values = normalize_still(thermal)[::_STEP, ::_STEP]
-            except ImageError as error:
-                raise DataError(f"{pairs.root}: '{pairs.names[index]}': {error}") from error
+            pair = pairs[index]
+            values = pair.normalized_thermal()[::_STEP, ::_STEP]
             quantiles.append(np.quantile(values.astype(np.float64), _SHARES))
-            brightness.append(_brightness(optical))
+            brightness.append(_brightness(pair.optical))
             progress(index + 1)
         self._quantiles = np.stack(quantiles)
         self._brightness = np.array(brightness)

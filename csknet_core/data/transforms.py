@@ -37,6 +37,8 @@ class AugmentSettings:
         rare_crop: probability of centring the crop on a pixel of a class drawn uniformly from
             those present, instead of anywhere.
         flip, photometric, night, misregister: probabilities of the steps of those names.
+        tone_curve: the photometric step gives thermal images a random tone curve, see
+            `draw_tone_curve`, instead of gain, offset and gamma.
         misregister_pixels: largest shift of the optical image against thermal and labels.
     """
 
@@ -45,6 +47,7 @@ class AugmentSettings:
     rare_crop: float = 0.6
     flip: float = 0.5
     photometric: float = 0.8
+    tone_curve: bool = False
     night: float = 0.2
     misregister: float = 0.2
     misregister_pixels: int = 3
@@ -63,7 +66,8 @@ def augment(sample: Sample, settings: AugmentSettings, rng: np.random.Generator)
     if rng.random() < settings.photometric:
         optical = jitter_optical(optical, rng)
     if rng.random() < settings.photometric:
-        thermal = jitter_thermal(thermal, rng)
+        change = draw_tone_curve if settings.tone_curve else draw_gain
+        thermal = spoil_thermal(change(thermal, rng), rng)
     if rng.random() < settings.night:
         factor, sigma = 2.0 ** -rng.uniform(1.0, 5.0), rng.uniform(0.5, 4.0)
         optical = darken(optical, factor, sigma, rng)
@@ -118,13 +122,15 @@ def _window_start(pixel: int, side: int, limit: int, rng: np.random.Generator) -
 
 def jitter_optical(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Change brightness, contrast, gamma, saturation and white balance of (H, W, 3) uint8."""
-    values = image.astype(np.float32) * (rng.uniform(0.6, 1.5) / 255)
-    values *= rng.uniform(0.88, 1.14, 3).astype(np.float32)
-    grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * np.float32(rng.uniform(0.4, 1.5))
-    mean = np.float32(values.mean())
-    values = mean + (values - mean) * np.float32(rng.uniform(0.7, 1.3))
-    values = np.clip(values, 0, 1) ** np.float32(rng.uniform(0.75, 1.35))
+    gain = rng.uniform(0.6, 1.5) / 255 * rng.uniform(0.88, 1.14, 3)
+    saturation, contrast = rng.uniform(0.4, 1.5), rng.uniform(0.7, 1.3)
+    gamma = float(rng.uniform(0.75, 1.35))
+    # All but gamma is one affine map of the three channels: one pass over the image, not ten.
+    colour = ((1 - saturation) / 3 + saturation * np.eye(3)) * gain
+    mean = (colour @ cv2.mean(image)[:3]).mean()
+    affine = np.column_stack([contrast * colour, np.full(3, (1 - contrast) * mean)])
+    values = cv2.transform(image.astype(np.float32), affine.astype(np.float32))
+    values = cv2.pow(np.clip(values, 0, 1, out=values), gamma)
     if rng.random() < 0.3:
         values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.5, 1.6)))
     return (values * 255).astype(np.uint8)
@@ -146,13 +152,35 @@ def darken(
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def jitter_thermal(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Change gain, offset, gamma and noise of (H, W) float32 in 0..1, as AGC drift does."""
+def draw_gain(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Change gain, offset and gamma of (H, W) float32 in 0..1, as AGC drift does."""
     mean = np.float32(image.mean())
     values = mean + (image - mean) * np.float32(rng.uniform(0.6, 1.5))
     values = np.clip(values + np.float32(rng.uniform(-0.15, 0.15)), 0, 1)
-    values = values ** np.float32(rng.uniform(0.7, 1.45))
+    return np.asarray(values ** np.float32(rng.uniform(0.7, 1.45)))
+
+
+def draw_tone_curve(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Redraw (H, W) float32 in 0..1 by a random rising curve, as another camera's AGC would.
+
+    The curve bends within the range of greys that the image has, which a cold night leaves narrow;
+    that range becomes another one. What is beyond it goes on straight.
+    """
+    low, high = np.quantile(image[::4, ::4], (0.005, 0.995))
+    span = max(high - low, 0.02)
+    steps = np.exp(rng.normal(0, 0.5, 6))
+    # One piece more on either side, as long as all within the range together.
+    before = np.array([-1, *np.linspace(0, 1, 7), 2])
+    after = np.array([-1, 0, *np.cumsum(steps) / steps.sum(), 2])
+    wanted = min(1.2, span * float(np.exp(rng.uniform(-0.6, 0.9))))
+    bottom = low + (span - wanted) / 2 + rng.uniform(-0.15, 0.15)
+    curve = np.interp(image, low + span * before, bottom + wanted * after)
+    return curve.astype(np.float32)
+
+
+def spoil_thermal(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Add noise to (H, W) float32, blur some, and cut to 0..1."""
     if rng.random() < 0.3:
-        values = cv2.GaussianBlur(values, (0, 0), float(rng.uniform(0.5, 1.6)))
-    values += rng.standard_normal(values.shape, np.float32) * np.float32(rng.uniform(0, 0.02))
-    return np.clip(values, 0, 1).astype(np.float32, copy=False)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.6))))
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.02))
+    return np.clip(image + noise, 0, 1).astype(np.float32, copy=False)

@@ -17,7 +17,6 @@ from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.policy import ModalityPolicy
 from csknet_core.runtime.preprocess import (
-    normalize_still,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -78,7 +77,7 @@ def study_darkness(
         progress: called with the number of pairs done.
 
     Raises:
-        DataError: the pairs have no labels.
+        DataError: the pairs have no labels, or one of them cannot be used.
     """
     if not pairs.labelled:
         raise DataError(f"{pairs.root}: no labels to score against")
@@ -88,7 +87,7 @@ def study_darkness(
         pair = pairs[index]
         assert pair.labels is not None
         size = (pair.labels.shape[0], pair.labels.shape[1])
-        thermal = resize_thermal(normalize_still(pair.thermal), engine.size)
+        thermal = resize_thermal(pair.normalized_thermal(), engine.size)
         alone = resize_labels(engine.run(Mode.THERMAL_ONLY, None, thermal)[0], size)
         rng = np.random.default_rng(index)
         for factor in factors:

@@ -19,7 +19,6 @@ from csknet_core.evaluation.metrics import ConfusionMatrix
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.preprocess import (
-    normalize_still,
     resize_labels,
     resize_optical,
     resize_thermal,
@@ -138,9 +137,13 @@ def evaluate(
 def answers(
     engine: Engine, pair: Pair, modes: Sequence[Mode] = tuple(Mode)
 ) -> dict[Mode, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Return label map and confidence (H, W) of each of the modes, at the size of the pair."""
+    """Return label map and confidence (H, W) of each of the modes, at the size of the pair.
+
+    Raises:
+        DataError: its thermal image cannot be used.
+    """
     optical = resize_optical(pair.optical, engine.size)
-    thermal = resize_thermal(normalize_still(pair.thermal), engine.size)
+    thermal = resize_thermal(pair.normalized_thermal(), engine.size)
     size = (pair.optical.shape[0], pair.optical.shape[1])
     result = {}
     for mode in modes:

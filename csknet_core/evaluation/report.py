@@ -19,7 +19,6 @@ from csknet_core.image_file import encode_image
 from csknet_core.modality import Mode
 from csknet_core.runtime.backends.base import Engine
 from csknet_core.runtime.overlay import draw_legend, draw_overlay, thermal_to_rgb
-from csknet_core.runtime.preprocess import normalize_still
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _PANELS = ("RGB", "thermal", "ground truth", *(mode.value.replace("_", " ") for mode in Mode))
@@ -96,7 +95,7 @@ def _strip(engine: Engine, folder: PairDataset, name: str) -> str:
     assert pair.labels is not None
     maps = [pair.labels, *(labels for labels, _ in answers(engine, pair).values())]
     # Normalised as for the network, then stretched: raw thermal of a cold night is one even grey.
-    thermal = thermal_to_rgb(normalize_still(pair.thermal))
+    thermal = thermal_to_rgb(pair.normalized_thermal())
     background = thermal if pair.optical.mean() < _DARK else pair.optical
     pictures = [pair.optical, thermal]
     pictures += [draw_overlay(background, labels, engine.classes) for labels in maps]

@@ -110,6 +110,18 @@ def channel_wise_distillation(student: Tensor, teacher: Tensor, temperature: flo
     return temperature**2 * divergence.mean(1)
 
 
+def answer_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return `mean_HW KL(softmax_C(T) || softmax_C(S))`, over a batch (Hinton et al. 2015, t = 1).
+
+    Args:
+        student: logits (B, C, H, W).
+        teacher: logits (B, C, H, W); no gradient flows into them.
+    """
+    target = F.log_softmax(teacher.detach().float(), dim=1)
+    own = F.log_softmax(student.float(), dim=1)
+    return (target.exp() * (target - own)).sum(1).mean()
+
+
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Return `mean (Q_S - Q_T)^2` (B,), where `Q = q / |q|_2` and `q = mean_c A_c^2`.
 

@@ -19,7 +19,7 @@ from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.inference import DeployedNetwork
-from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
+from csknet_core.runtime.preprocess import resize_optical, resize_thermal
 
 TEMPERATURES = tuple(round(float(t), 3) for t in np.geomspace(0.5, 2.0, 29))
 """Those tried: from twice as sure to half as sure; 1 is among them."""
@@ -105,7 +105,7 @@ def fit_temperatures(
 
     Raises:
         ConfigError: the network cannot take images of that size.
-        DataError: the pairs have no labels.
+        DataError: the pairs have no labels, or one of them cannot be used.
     """
     check_size(size)
     if not pairs.labelled or not len(pairs):
@@ -118,7 +118,7 @@ def fit_temperatures(
         assert pair.labels is not None
         images = {
             "optical": torch.from_numpy(resize_optical(pair.optical, size)),
-            "thermal": torch.from_numpy(resize_thermal(normalize_still(pair.thermal), size)),
+            "thermal": torch.from_numpy(resize_thermal(pair.normalized_thermal(), size)),
         }
         pixels += int((pair.labels != IGNORE_ID).sum())
         for mode, body in deployed.items():

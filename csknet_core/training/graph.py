@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from csknet_core.losses.contrast import PixelContrast
-from csknet_core.losses.distillation import SpectralDistillation
+from csknet_core.losses.distillation import SpectralDistillation, answer_divergence
 from csknet_core.losses.objective import SupervisedObjective
 from csknet_core.modality import Modality
 from csknet_core.model.csknet import CSKNet
@@ -43,7 +43,13 @@ class TrainingGraph(nn.Module):
         self._teacher = teacher
 
     def forward(
-        self, optical: Tensor, thermal: Tensor, labels: Tensor, exchange: Tensor, step: int
+        self,
+        optical: Tensor,
+        thermal: Tensor,
+        labels: Tensor,
+        exchange: Tensor,
+        step: int,
+        fused: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and their sum under "total".
 
@@ -53,11 +59,12 @@ class TrainingGraph(nn.Module):
             labels: (B, H, W) int64 class ids, 255 is ignored.
             exchange: (B,) bool, which samples exchange features.
             step: of the run.
+            fused: logits (B, C, h, w) that the thermal head learns from; None without.
         """
         if self.recipe.modality != "both":
             terms = self._single_terms(optical, thermal, labels)
         else:
-            terms = self._pair_terms(optical, thermal, labels, exchange, step)
+            terms = self._pair_terms(optical, thermal, labels, exchange, step, fused)
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
     def _single_terms(self, optical: Tensor, thermal: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -67,7 +74,13 @@ class TrainingGraph(nn.Module):
         return {modality.value: self.supervised.cross_entropy(logits, labels)}
 
     def _pair_terms(
-        self, optical: Tensor, thermal: Tensor, labels: Tensor, exchange: Tensor, step: int
+        self,
+        optical: Tensor,
+        thermal: Tensor,
+        labels: Tensor,
+        exchange: Tensor,
+        step: int,
+        fused: Tensor | None,
     ) -> dict[str, Tensor]:
         features = self.network.encode_pair(optical, thermal, exchange)
         logits = self.network.decode_pair(features)
@@ -77,6 +90,9 @@ class TrainingGraph(nn.Module):
             terms |= self.distillation(
                 logits.optical, features, taught.logits, taught.features, self._alone(exchange)
             )
+        if fused is not None:
+            weight = self.recipe.self_training.thermal_weight
+            terms["fused_distillation"] = weight * answer_divergence(logits.thermal, fused)
         settings = self.recipe.contrast
         if self.contrast is not None:
             predictions = logits.optical.argmax(1), logits.thermal.argmax(1)

@@ -26,7 +26,7 @@ from csknet_core.input_size import check_size
 from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet
 from csknet_core.model.zoo import load_network
-from csknet_core.runtime.preprocess import normalize_still, resize_optical, resize_thermal
+from csknet_core.runtime.preprocess import resize_optical, resize_thermal
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,10 @@ def label_pairs(
     folder = DerivedFolder(out, pairs)
     counts = np.zeros(len(classes) + 1, np.int64)
     for index, name in enumerate(pairs.names):
-        optical, thermal = pairs.images(index)
+        pair = pairs[index]
         boxes = read_boxes(pairs.root / "boxes" / f"{name}.txt", ids) if ids else []
         probabilities = average_probabilities(
-            networks, optical, thermal, settings.size, temperatures
+            networks, pair.optical, pair.normalized_thermal(), settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
         for kind in ("rgb", "thermal"):
@@ -171,7 +171,7 @@ def _read_box(line: str, ids: Sequence[int]) -> Box:
 def average_probabilities(
     networks: Sequence[CSKNet],
     optical: NDArray[np.uint8],
-    thermal: NDArray[np.generic],
+    thermal: NDArray[np.float32],
     size: tuple[int, int],
     temperatures: Sequence[float] = (),
 ) -> NDArray[np.float32]:
@@ -180,11 +180,11 @@ def average_probabilities(
     Args:
         networks: in evaluation mode, on one device.
         optical: (H, W, 3) uint8 RGB.
-        thermal: (H, W) raw values.
+        thermal: (H, W) float32 in 0..1.
         size: height and width the networks see.
         temperatures: of the networks' fused answers; without any all are 1.
     """
-    images = resize_optical(optical, size), resize_thermal(normalize_still(thermal), size)
+    images = resize_optical(optical, size), resize_thermal(thermal, size)
     device = next(networks[0].parameters()).device
     pair = [_tensor(image).to(device) for image in images]
     total: Tensor | None = None

@@ -94,10 +94,13 @@ class ValidationRecipe:
 
 @dataclass(frozen=True)
 class SelfTrainingSettings:
-    """Labels for unlabelled pairs from the averaged network's fused answer.
+    """What the network learns from the fused answer of its own average.
 
     Attributes:
-        threshold: least probability of an answer that is taken as a label; 0 turns it off.
+        threshold: least probability of an answer that is taken as the label of an unlabelled pair;
+            0 takes none.
+        thermal_weight: of the divergence of the thermal head's answer from that one, on all
+            samples; 0 leaves it out.
         start: step from which the averaged network is good enough.
 
     Raises:
@@ -105,11 +108,12 @@ class SelfTrainingSettings:
     """
 
     threshold: float = 0.0
+    thermal_weight: float = 0.0
     start: int = 0
 
     def __post_init__(self) -> None:
         _check_range(self, 0, 1, "threshold")
-        _check_range(self, 0, math.inf, "start")
+        _check_range(self, 0, math.inf, "thermal_weight", "start")
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Recipe:
         init: start from a weights file instead.
         distillation: knowledge of an optical teacher.
         contrast: pixel-wise contrastive loss.
-        self_training: on unlabelled pairs.
+        self_training: on its own fused answers.
         validation: scores on the way.
         steps: optimiser steps.
         batch: pairs per step, all processes together.
@@ -220,6 +224,7 @@ class Recipe:
         """Check that nothing is asked for that a branch trained alone cannot learn from."""
         asked = {
             "self_training.threshold": self.self_training.threshold > 0,
+            "self_training.thermal_weight": self.self_training.thermal_weight > 0,
             "distillation.teacher": bool(self.distillation.teacher),
         }
         for name in (name for name, wanted in asked.items() if wanted):

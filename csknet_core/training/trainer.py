@@ -51,7 +51,7 @@ from csknet_core.training.log import RunLog
 from csknet_core.training.precision import has_fast_bfloat16
 from csknet_core.training.recipe import DataRecipe, Recipe
 from csknet_core.training.schedule import rate_at
-from csknet_core.training.teacher import Teacher, pseudo_labels
+from csknet_core.training.teacher import Teacher, fused_answer, pseudo_labels
 from csknet_core.training.validation import open_validation, validate
 from csknet_core.weights.files import WeightsInfo, read_info
 
@@ -133,12 +133,16 @@ class Trainer:
         optical = optical.contiguous(memory_format=torch.channels_last)
         rate = self._set_rate()
         self.graph.train()
-        threshold = recipe.self_training.threshold
-        if threshold > 0 and self.step >= recipe.self_training.start:
-            labels = pseudo_labels(self.average, optical, thermal, labels, threshold)
+        own = recipe.self_training
+        begun = self.step >= own.start
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            if own.threshold > 0 and begun:
+                labels = pseudo_labels(self.average, optical, thermal, labels, own.threshold)
+            fused = None
+            if own.thermal_weight > 0 and begun:
+                fused = fused_answer(self.average, optical, thermal)
             terms: dict[str, Tensor] = self._parallel(
-                optical, thermal, labels, self._draw_exchange(), self.step
+                optical, thermal, labels, self._draw_exchange(), self.step, fused
             )
         self.optimizer.zero_grad()
         terms["total"].backward()

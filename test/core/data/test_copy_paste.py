@@ -141,5 +141,5 @@ def test_a_pair_without_a_live_thermal_pixel_is_named(tmp_path):
     write_folder(tmp_path / "pairs", [scene([(CONE, 50, 40, 12, 8)])])
     dead = np.zeros(SIZE, np.uint16)
     cv2.imwrite(str(tmp_path / "pairs" / "thermal" / "0.png"), dead)
-    with pytest.raises(DataError, match=r"pairs: '0'"):
+    with pytest.raises(DataError, match=r"thermal/0.png: thermal image"):
         ObjectBank([open_pairs(tmp_path / "pairs")])

@@ -8,10 +8,7 @@ from PIL import Image
 
 from csknet_core.data.datasets import read_optical
 from csknet_core.data.layouts import open_pairs
-from csknet_core.data.transforms import AugmentSettings, Sample, augment, rescale
 from csknet_core.errors import DataError
-
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -116,63 +113,3 @@ def test_the_real_pairs_load(mfnet):
 def test_reading_no_image_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"gone\.png"):
         read_optical(tmp_path / "gone.png")
-
-
-def marked_sample() -> Sample:
-    """Optical, thermal and labels all show where each pixel came from."""
-    labels = np.zeros((96, 128), np.uint8)
-    labels[30:60, 40:90] = 3
-    thermal = (labels > 0).astype(np.float32)
-    optical = np.repeat(thermal[..., None] * 255, 3, 2).astype(np.uint8)
-    return Sample(optical, thermal, labels)
-
-
-def test_one_geometric_transform_moves_images_and_labels_together():
-    settings = AugmentSettings((64, 64), (0.7, 1.5), photometric=0, night=0, misregister=0)
-    for seed in range(20):
-        got = augment(marked_sample(), settings, np.random.default_rng(seed))
-        assert got.labels.shape == got.thermal.shape == got.optical.shape[:2] == (64, 64)
-        inside = cv2.erode((got.labels == 3).astype(np.uint8), np.ones((5, 5))) > 0
-        outside = cv2.dilate((got.labels == 3).astype(np.uint8), np.ones((5, 5))) == 0
-        assert (got.thermal[inside] > 0.8).all()
-        assert (got.thermal[outside] < 0.2).all()
-        assert (got.optical[inside] > 200).all()
-
-
-@pytest.mark.parametrize("factor", [0.55, 0.71, 1.3])
-def test_resized_labels_stay_where_the_images_are(factor):
-    """Where they differ, labels are neither before nor behind the images, on the whole."""
-    settings = AugmentSettings(
-        (32, 32), (factor, factor), rare_crop=0, flip=0, photometric=0, night=0, misregister=0
-    )
-    labels = RNG.integers(0, 2, (24, 32)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
-    sample = Sample(np.repeat(labels[..., None] * 255, 3, 2), labels.astype(np.float32), labels)
-    resized = rescale(sample, settings, RNG)
-    rows, columns = np.gradient(resized.thermal)
-    apart = resized.thermal - resized.labels
-    for slope in (rows, columns):
-        assert abs((slope * apart).sum() / (slope**2).sum()) < 0.15
-
-
-def test_rare_crops_contain_the_class():
-    settings = AugmentSettings((32, 32), (1.0, 1.0), rare_crop=1.0)
-    sample = marked_sample()
-    sample.labels[30:60, 40:90] = 0
-    sample.labels[5, 120] = 7
-    for seed in range(10):
-        assert 7 in augment(sample, settings, np.random.default_rng(seed)).labels
-
-
-def test_photometric_steps_stay_in_range_and_leave_labels_alone():
-    settings = AugmentSettings((96, 128), (1.0, 1.0), rare_crop=0, flip=0, photometric=1, night=1)
-    sample = Sample(
-        RNG.integers(0, 256, (96, 128, 3), np.uint8),
-        RNG.random((96, 128), np.float32),
-        RNG.integers(0, 9, (96, 128), np.uint8),
-    )
-    got = augment(sample, settings, np.random.default_rng(0))
-    assert np.array_equal(got.labels, sample.labels)
-    assert got.thermal.dtype == np.float32
-    assert got.thermal.min() >= 0
-    assert got.thermal.max() <= 1
-    assert got.optical.mean() < 0.8 * sample.optical.mean()

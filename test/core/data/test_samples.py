@@ -37,5 +37,5 @@ def test_a_pair_without_labels_is_all_unknown(folder):
 
 def test_a_pair_without_a_live_thermal_pixel_is_named(folder):
     cv2.imwrite(str(folder.root / "thermal" / "b.png"), np.zeros((32, 32), np.uint16))
-    with pytest.raises(DataError, match=r"pairs: 'b': thermal image has no live pixel"):
+    with pytest.raises(DataError, match=r"pairs/thermal/b.png: thermal image has no live pixel"):
         read_sample(folder, 1)

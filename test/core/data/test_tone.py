@@ -139,7 +139,7 @@ def test_an_image_that_cannot_be_used_is_named(sets, tmp_path):
     pairs, target = sets
     dead = np.zeros(SIZE, np.uint16)
     cv2.imwrite(str(target.root / "thermal" / "11N.png"), dead)
-    with pytest.raises(DataError, match=r"flat: '11N': thermal image has no live pixel"):
+    with pytest.raises(DataError, match=r"flat/thermal/11N.png: thermal image has no live pixel"):
         write_matched(pairs, target, tmp_path / "out")
 
 

@@ -6,6 +6,7 @@ from csknet_core.errors import ConfigError
 from csknet_core.losses.distillation import (
     DistillationSettings,
     SpectralDistillation,
+    answer_divergence,
     attention_transfer,
     channel_wise_distillation,
     low_pass,
@@ -36,6 +37,25 @@ def test_channel_wise_distillation_ignores_how_sure_the_teacher_is_of_a_class():
     student = torch.randn(1, 3, 4, 4)
     shifted = student + torch.tensor([5.0, -2.0, 0.0]).view(1, 3, 1, 1)
     assert float(channel_wise_distillation(student, shifted, 4.0)) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_divergence_of_answers_is_that_of_every_pixel():
+    rng = np.random.default_rng(3)
+    student, teacher = rng.standard_normal((2, 2, 5, 3, 4)) * 3
+    total = 0.0
+    for b, y, x in np.ndindex(2, 3, 4):
+        target, own = softmax(teacher[b, :, y, x]), softmax(student[b, :, y, x])
+        total += float((target * np.log(target / own)).sum())
+    got = answer_divergence(torch.tensor(student), torch.tensor(teacher))
+    assert float(got) == pytest.approx(total / 24, rel=1e-5)
+    assert float(answer_divergence(torch.tensor(teacher), torch.tensor(teacher))) == 0
+
+
+def test_the_divergence_of_answers_teaches_the_student_alone():
+    student, teacher = (torch.randn(1, 3, 2, 2, requires_grad=True) for _ in range(2))
+    answer_divergence(student, teacher).backward()
+    assert student.grad.abs().max() > 0
+    assert teacher.grad is None
 
 
 def test_attention_transfer_is_that_of_the_equation():

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from csknet_core.modality import Modality, Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.inference import DeployedNetwork
 from csknet_core.model.zoo import load_network
-from csknet_core.runtime.preprocess import normalize_still
 from csknet_core.training.calibrate import (
     TEMPERATURES,
     Fit,
@@ -50,12 +50,12 @@ def random_pair(seed: int, labels: np.ndarray | None = None) -> Pair:
     rng = np.random.default_rng(seed)
     optical = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     thermal = rng.integers(0, 256, SIZE, np.uint8)
-    return Pair(f"{seed}D", optical, thermal, labels)
+    return Pair(f"{seed}D", optical, thermal, labels, Path(f"{seed}D.png"))
 
 
 def logits(network: CSKNet, mode: Mode, pair: Pair) -> torch.Tensor:
     optical = torch.from_numpy(pair.optical)
-    thermal = torch.from_numpy(normalize_still(pair.thermal))
+    thermal = torch.from_numpy(pair.normalized_thermal())
     body = DeployedNetwork(network, mode)
     if mode is Mode.FUSED:
         return body.logits(optical, thermal)
@@ -112,7 +112,7 @@ def test_every_mode_is_fitted_on_the_images_it_reads(default_weights):
     assert Mode.FUSED.modalities == (Modality.OPTICAL, Modality.THERMAL)
     network, _ = load_network(default_weights)
     frame = random_frame(7, SIZE)
-    pair = Pair("7D", frame.optical, frame.thermal, frame.labels)
+    pair = Pair("7D", frame.optical, frame.thermal, frame.labels, Path("7D.png"))
     truth = torch.from_numpy(frame.labels.astype(np.int64))[None]
     fits = fit_temperatures(network.eval(), Pairs([pair]), SIZE)
     for mode, fit in fits.items():

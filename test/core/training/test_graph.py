@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from csknet_core.losses.distillation import DistillationSettings
+from csknet_core.losses.distillation import DistillationSettings, answer_divergence
 from csknet_core.losses.objective import SupervisedObjective
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.training.graph import TrainingGraph
-from csknet_core.training.recipe import Recipe
+from csknet_core.training.recipe import Recipe, SelfTrainingSettings
 from csknet_core.training.teacher import Teacher
 
 CLASSES = 4
@@ -50,3 +50,19 @@ def test_what_the_teacher_teaches_the_optical_branch_alone_does_not_reach_the_th
 def test_without_modality_dropout_every_sample_is_taught():
     found = reached(dataclasses.replace(RECIPE, modality_dropout=0.0), [True, True])
     assert found["optical"] > 0
+
+
+def test_the_fused_answer_teaches_the_thermal_head_and_no_other():
+    recipe = Recipe("a", self_training=SelfTrainingSettings(thermal_weight=2.0))
+    module = graph(recipe).eval()
+    optical, thermal = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    labels, exchange = torch.zeros(2, 64, 64, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)
+    fused = torch.randn(2, CLASSES, 16, 16)
+    assert "fused_distillation" not in module(optical, thermal, labels, exchange, 0)
+    term = module(optical, thermal, labels, exchange, 0, fused)["fused_distillation"]
+    own = module.network(optical, thermal, exchange).thermal
+    assert float(term) == pytest.approx(2 * float(answer_divergence(own, fused)), rel=1e-4)
+    term.backward()
+    reached = {n.partition(".")[0] for n, p in module.network.named_parameters()
+               if p.grad is not None and p.grad.abs().max() > 0}  # fmt: skip
+    assert reached == {"encoder", "thermal_decoder", "thermal_head"}

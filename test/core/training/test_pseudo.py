@@ -142,7 +142,7 @@ def test_probabilities_do_not_depend_on_which_side_an_image_is_seen_from(weights
     network = load_network(weights)[0].eval()
     rng = np.random.default_rng(0)
     optical = rng.integers(0, 255, (64, 96, 3), dtype=np.uint8)
-    thermal = rng.integers(0, 255, (64, 96), dtype=np.uint8)
+    thermal = rng.random((64, 96), np.float32)
     one = average_probabilities([network], optical, thermal, (64, 96))
     other = average_probabilities([network], optical[:, ::-1], thermal[:, ::-1], (64, 96))
     assert one.sum(0) == pytest.approx(1, abs=1e-4)
@@ -184,7 +184,8 @@ def test_networks_see_images_as_they_are_resized_in_training():
 
     columns = np.zeros((256, 384), np.uint8)
     columns[:, ::4] = 240
-    average_probabilities([Network()], np.stack([columns] * 3, -1), columns, (64, 96))
+    thermal = columns / np.float32(255)
+    average_probabilities([Network()], np.stack([columns] * 3, -1), thermal, (64, 96))
     optical, thermal = seen[0]
     assert optical.shape == (1, 3, 64, 96)
     assert thermal.shape == (1, 1, 64, 96)

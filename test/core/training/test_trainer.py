@@ -133,6 +133,9 @@ def test_recipes_are_read_with_their_types(tmp_path, repository):
      ("name: a\ndata: {folders: [a], pasted: 2}", "pasted 2.0 is not in 0..1"),
      ("name: a\ndata: {objects: [a]}", "objects are pasted into labelled pairs"),
      ("name: a\nself_training: {threshold: -1}", "threshold -1.0 is not in 0..1"),
+     ("name: a\nself_training: {thermal_weight: -1}", "thermal_weight -1.0 is not 0 or more"),
+     ("name: a\nmodality: thermal\nself_training: {thermal_weight: 1}",
+      "self_training.thermal_weight needs both branches, but modality 'thermal'"),
      ("name: state", "name 'state' is that of the file"), ("name: runs/a", "name 'runs/a'"),
      ('name: "runs\\\\a"', "name"), ('name: ""', "name ''"),
      ("name: a\nmodality: optical\nself_training: {threshold: 0.9}",
@@ -229,18 +232,20 @@ def test_every_loss_of_the_method_reaches_the_network(tmp_path, pairs):
     recipe = dataclasses.replace(
         SMALL, data=data, steps=6, distillation=DistillationSettings(teacher=str(teacher)),
         contrast=ContrastSettings(weight=0.1, warmup=2),
-        self_training=SelfTrainingSettings(threshold=0.2, start=1),
+        self_training=SelfTrainingSettings(threshold=0.2, thermal_weight=1.0, start=1),
     )  # fmt: skip
     trainer = Trainer(recipe, tmp_path / "run")
     terms = [trainer.train_step(batch) for batch in trainer._batches()]
     names = {"fused", "optical", "thermal", "pixel_distillation", "feature_distillation"}
     assert set(terms[0]) == {"lr", "contrast", "total"} | names
+    names.add("fused_distillation")  # from the step on at which the average is good enough
+    assert set(terms[1]) == {"lr", "contrast", "total"} | names
     contrast = [entry["contrast"] for entry in terms]
     assert contrast[:2] == [0, 0]
     assert max(contrast[2:]) > 0
     for entry in terms:
         assert entry["total"] == pytest.approx(
-            sum(entry[n] for n in names | {"contrast"}), rel=1e-4
+            sum(entry.get(n, 0.0) for n in names | {"contrast"}), rel=1e-4
         )
     assert trainer.graph.contrast.project[1].weight.grad.abs().sum() > 0
     trainer.save()
