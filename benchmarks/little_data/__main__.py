@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmarks.ablation.summary import print_summary, write_summary
 from benchmarks.settings import keep, merge
+from csknet_core.data.layouts import read_split
 
 _CONFIG = Path(__file__).with_name("little_data.yaml")
 _BASELINE, _FULL = "two branches, summed", "the method"
@@ -140,7 +141,7 @@ def keep_apart(unlabelled: Path, data: Path, apart: int, out: Path) -> None:
     for kind in ("rgb", "thermal", "boxes"):
         if not (out / kind).exists():
             (out / kind).symlink_to(unlabelled / kind)
-    scored = (data / "val.txt").read_text(encoding="utf-8").split()
+    scored = read_split(data, "val")
     names = sorted(file.stem for file in (unlabelled / "rgb").iterdir())
     far = [name for name in names if not any(_close(name, other, apart) for other in scored)]
     (out / f"{APART}.txt").write_text("\n".join(far) + "\n", encoding="utf-8")

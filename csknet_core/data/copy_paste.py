@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from csknet_core.data.datasets import PairDataset
-from csknet_core.data.samples import list_pairs, read_sample
+from csknet_core.data.samples import PairIndex, read_sample
 from csknet_core.data.transforms import Sample, present_classes
 
 _LEAST_PIXELS = 60  # of an object; what is smaller hardly shows what it is
@@ -58,9 +57,8 @@ class ObjectBank:
     off is left out. All are kept in memory, 8 bytes a pixel: 25 MB for 100 pairs of MFNet.
 
     Args:
-        folders: labelled pairs, in which things stand before background: where a class covers
+        pairs: labelled ones, in which things stand before background: where a class covers
             everything, as in sets with a class for road and one for sky, nothing finds room.
-        limit: takes only so many pairs of each, the first ones; 0 takes all.
         progress: called with the number of pairs read.
 
     Raises:
@@ -69,12 +67,11 @@ class ObjectBank:
 
     def __init__(
         self,
-        folders: Sequence[PairDataset],
-        limit: int = 0,
+        pairs: Sequence[PairIndex],
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._objects: dict[int, list[PairObject]] = {}
-        for done, pair in enumerate(list_pairs(folders, limit), 1):
+        for done, pair in enumerate(pairs, 1):
             for found in cut_objects(read_sample(*pair)):
                 self._objects.setdefault(found.class_id, []).append(found)
             progress(done)

@@ -41,10 +41,7 @@ class Pair:
         Raises:
             DataError: it cannot be used; the message names its file.
         """
-        try:
-            return normalize_still(self.thermal)
-        except ImageError as error:
-            raise DataError(f"{self.thermal_file}: {error}") from error
+        return _normalize(self.thermal, self.thermal_file)
 
 
 @dataclass(frozen=True)
@@ -124,6 +121,15 @@ class PairDataset:
         files = self._files[self.names[index]]
         return read_optical(files.optical), read_thermal(files.thermal, files.thermal_channel)
 
+    def normalized_images(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Read the images of one pair, whatever their sizes, the thermal one in 0..1.
+
+        Raises:
+            DataError: a file is damaged, or the thermal image cannot be used.
+        """
+        optical, thermal = self.images(index)
+        return optical, _normalize(thermal, self._files[self.names[index]].thermal)
+
     def read_labels(self, file: Path) -> NDArray[np.uint8]:
         """Read one label map (H, W) uint8.
 
@@ -192,6 +198,13 @@ def read_thermal(path: Path, channel: int = 0) -> NDArray[Any]:
     if image.ndim == 2 or image.shape[2] <= channel:
         raise DataError(f"{path}: no channel {channel}, where this layout has its thermal image")
     return np.ascontiguousarray(image[..., channel])
+
+
+def _normalize(thermal: NDArray[Any], file: Path) -> NDArray[np.float32]:
+    try:
+        return normalize_still(thermal)
+    except ImageError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _read(path: Path, flag: int) -> NDArray[Any]:

@@ -47,10 +47,10 @@ class ThermalTones:
         self._neighbours = neighbours
         quantiles, brightness = [], []
         for index in range(len(pairs)):
-            pair = pairs[index]
-            values = pair.normalized_thermal()[::_STEP, ::_STEP]
-            quantiles.append(np.quantile(values.astype(np.float64), _SHARES))
-            brightness.append(_brightness(pair.optical))
+            optical, thermal = pairs.normalized_images(index)
+            values = thermal[::_STEP, ::_STEP].astype(np.float64)
+            quantiles.append(np.quantile(values, _SHARES))
+            brightness.append(_brightness(optical))
             progress(index + 1)
         self._quantiles = np.stack(quantiles)
         self._brightness = np.array(brightness)

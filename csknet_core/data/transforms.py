@@ -164,14 +164,15 @@ def draw_tone_curve(image: NDArray[np.float32], rng: np.random.Generator) -> NDA
     """Redraw (H, W) float32 in 0..1 by a random rising curve, as another camera's AGC would.
 
     The curve bends within the range of greys that the image has, which a cold night leaves narrow;
-    that range becomes another one. What is beyond it goes on straight.
+    that range becomes another one, which need not be within 0..1. The few pixels beyond it go on
+    straight.
     """
     low, high = np.quantile(image[::4, ::4], (0.005, 0.995))
     span = max(high - low, 0.02)
     steps = np.exp(rng.normal(0, 0.5, 6))
-    # One piece more on either side, as long as all within the range together.
-    before = np.array([-1, *np.linspace(0, 1, 7), 2])
-    after = np.array([-1, 0, *np.cumsum(steps) / steps.sum(), 2])
+    far = 1.0 / span  # beyond all greys there are
+    before = np.array([-far, *np.linspace(0, 1, 7), 1 + far])
+    after = np.array([-far, 0, *np.cumsum(steps) / steps.sum(), 1 + far])
     wanted = min(1.2, span * float(np.exp(rng.uniform(-0.6, 0.9))))
     bottom = low + (span - wanted) / 2 + rng.uniform(-0.15, 0.15)
     curve = np.interp(image, low + span * before, bottom + wanted * after)
@@ -179,7 +180,7 @@ def draw_tone_curve(image: NDArray[np.float32], rng: np.random.Generator) -> NDA
 
 
 def spoil_thermal(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Add noise to (H, W) float32, blur some, and cut to 0..1."""
+    """Blur some of the images (H, W) float32, add noise, and cut to 0..1."""
     if rng.random() < 0.3:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.6))))
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.02))

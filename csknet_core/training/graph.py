@@ -59,7 +59,7 @@ class TrainingGraph(nn.Module):
             labels: (B, H, W) int64 class ids, 255 is ignored.
             exchange: (B,) bool, which samples exchange features.
             step: of the run.
-            fused: logits (B, C, h, w) that the thermal head learns from; None without.
+            fused: logits (B, C, h, w) that the thermal head learns from; None before it does.
         """
         if self.recipe.modality != "both":
             terms = self._single_terms(optical, thermal, labels)
@@ -90,9 +90,11 @@ class TrainingGraph(nn.Module):
             terms |= self.distillation(
                 logits.optical, features, taught.logits, taught.features, self._alone(exchange)
             )
-        if fused is not None:
-            weight = self.recipe.self_training.thermal_weight
-            terms["fused_distillation"] = weight * answer_divergence(logits.thermal, fused)
+        weight = self.recipe.self_training.thermal_weight
+        if weight > 0:
+            none = logits.thermal.new_zeros(())
+            missed = none if fused is None else answer_divergence(logits.thermal, fused)
+            terms["fused_distillation"] = weight * missed
         settings = self.recipe.contrast
         if self.contrast is not None:
             predictions = logits.optical.argmax(1), logits.thermal.argmax(1)

@@ -114,10 +114,10 @@ def label_pairs(
     folder = DerivedFolder(out, pairs)
     counts = np.zeros(len(classes) + 1, np.int64)
     for index, name in enumerate(pairs.names):
-        pair = pairs[index]
+        optical, thermal = pairs.normalized_images(index)
         boxes = read_boxes(pairs.root / "boxes" / f"{name}.txt", ids) if ids else []
         probabilities = average_probabilities(
-            networks, pair.optical, pair.normalized_thermal(), settings.size, temperatures
+            networks, optical, thermal, settings.size, temperatures
         )
         labels = choose_labels(probabilities, boxes, ids, settings)
         for kind in ("rgb", "thermal"):

@@ -100,7 +100,8 @@ class SelfTrainingSettings:
         threshold: least probability of an answer that is taken as the label of an unlabelled pair;
             0 takes none.
         thermal_weight: of the divergence of the thermal head's answer from that one, on all
-            samples; 0 leaves it out.
+            samples (those whose branches exchange teach the optical branch with it); 0 leaves it
+            out.
         start: step from which the averaged network is good enough.
 
     Raises:

@@ -135,9 +135,9 @@ class Trainer:
         self.graph.train()
         own = recipe.self_training
         begun = self.step >= own.start
+        if own.threshold > 0 and begun:
+            labels = pseudo_labels(self.average, optical, thermal, labels, own.threshold)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            if own.threshold > 0 and begun:
-                labels = pseudo_labels(self.average, optical, thermal, labels, own.threshold)
             fused = None
             if own.thermal_weight > 0 and begun:
                 fused = fused_answer(self.average, optical, thermal)
@@ -228,12 +228,10 @@ class Trainer:
     def _collect_objects(self) -> ObjectBank:
         data = self.recipe.data
         folders = [open_pairs(folder, data.split, self.classes) for folder in data.objects]
-        pairs = len(list_pairs(folders, data.limit))
+        pairs = list_pairs(folders, data.limit)
         with Progress(transient=True, disable=process_index() != 0) as progress:
-            task = progress.add_task("collecting objects", total=pairs)
-            return ObjectBank(
-                folders, data.limit, lambda done: progress.update(task, completed=done)
-            )
+            task = progress.add_task("collecting objects", total=len(pairs))
+            return ObjectBank(pairs, lambda done: progress.update(task, completed=done))
 
     def _build_graph(self, network: CSKNet) -> TrainingGraph:
         recipe = self.recipe

@@ -6,6 +6,7 @@ import pytest
 
 from csknet_core.data.copy_paste import ObjectBank, cut_objects, paste
 from csknet_core.data.layouts import open_pairs
+from csknet_core.data.samples import list_pairs
 from csknet_core.data.transforms import Sample
 from csknet_core.errors import DataError
 
@@ -100,12 +101,12 @@ def test_nothing_is_pasted_where_it_would_hide_an_object(rng):
     assert (paste(cone, crowded, rng).labels == PERSON).all()
 
 
-def test_a_bank_takes_as_many_pairs_of_each_folder_as_it_may(tmp_path):
+def test_a_bank_takes_the_pairs_it_is_given(tmp_path):
     scenes = [scene([(CONE, 50, 40, 12, 8)]), scene([(PERSON, 30, 60, 30, 10)])]
     folder = write_folder(tmp_path / "pairs", scenes)
-    assert len(ObjectBank([folder])) == 2
+    assert len(ObjectBank(list_pairs([folder]))) == 2
     read = []
-    assert len(ObjectBank([folder, folder], limit=1, progress=read.append)) == 2
+    assert len(ObjectBank(list_pairs([folder, folder], 1), read.append)) == 2
     assert read == [1, 2]
 
 
@@ -113,7 +114,7 @@ def test_a_bank_gives_objects_from_light_like_the_targets(tmp_path, rng):
     day = scene([(CONE, 50, 40, 12, 8)], light=120)
     # The one of the night is twice as high, which tells them apart.
     night = scene([(CONE, 50, 40, 24, 8)], light=20)
-    bank = ObjectBank([write_folder(tmp_path / "pairs", [day, night])])
+    bank = ObjectBank(list_pairs([write_folder(tmp_path / "pairs", [day, night])]))
     for light, pixels in ((120, 12 * 8), (20, 24 * 8)):
         for _ in range(10):
             result = bank.paste_into(scene(light=light), rng, most=1)
@@ -124,16 +125,18 @@ def test_rare_classes_are_drawn_more_often_than_they_occur(tmp_path, rng):
     many = scene(
         [(PERSON, 10 + 20 * row, 10 + 20 * i, 12, 8) for row in range(4) for i in range(4)]
     )
-    bank = ObjectBank([write_folder(tmp_path / "pairs", [many, scene([(CONE, 50, 40, 12, 8)])])])
+    folder = write_folder(tmp_path / "pairs", [many, scene([(CONE, 50, 40, 12, 8)])])
+    bank = ObjectBank(list_pairs([folder]))
     drawn = [bank.paste_into(scene(), rng, most=1).labels.max() for _ in range(300)]
     assert 0.12 < drawn.count(CONE) / 300 < 0.28  # 1 of 17 objects; by the root 1 of 5
 
 
 def test_pairs_of_another_size_and_banks_without_objects_leave_samples_alone(tmp_path, rng):
     small = scene(size=(64, 64))
-    bank = ObjectBank([write_folder(tmp_path / "pairs", [scene([(CONE, 50, 40, 12, 8)])])])
+    folder = write_folder(tmp_path / "pairs", [scene([(CONE, 50, 40, 12, 8)])])
+    bank = ObjectBank(list_pairs([folder]))
     assert bank.paste_into(small, rng).labels.max() == 0
-    empty = ObjectBank([write_folder(tmp_path / "bare", [scene()])])
+    empty = ObjectBank(list_pairs([write_folder(tmp_path / "bare", [scene()])]))
     assert empty.paste_into(scene(), rng).labels.max() == 0
 
 
@@ -142,4 +145,4 @@ def test_a_pair_without_a_live_thermal_pixel_is_named(tmp_path):
     dead = np.zeros(SIZE, np.uint16)
     cv2.imwrite(str(tmp_path / "pairs" / "thermal" / "0.png"), dead)
     with pytest.raises(DataError, match=r"thermal/0.png: thermal image"):
-        ObjectBank([open_pairs(tmp_path / "pairs")])
+        ObjectBank(list_pairs([open_pairs(tmp_path / "pairs")]))

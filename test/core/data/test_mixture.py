@@ -5,6 +5,7 @@ import pytest
 from csknet_core.data.copy_paste import ObjectBank
 from csknet_core.data.layouts import open_pairs
 from csknet_core.data.mixture import TrainingMixture
+from csknet_core.data.samples import list_pairs
 from csknet_core.data.transforms import AugmentSettings
 
 STILL = AugmentSettings((32, 32), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -69,7 +70,7 @@ def test_objects_are_pasted_into_their_share_of_the_real_labelled_samples(tmp_pa
         cv2.imwrite(str(tmp_path / root / "rgb" / "0.png"), cv2.merge([image + 90] * 3))
         cv2.imwrite(str(tmp_path / root / "thermal" / "0.png"), image * 10 + 90)
         cv2.imwrite(str(tmp_path / root / "labels" / "0.png"), image)
-    bank = ObjectBank([open_pairs(tmp_path / "objects")])
+    bank = ObjectBank(list_pairs([open_pairs(tmp_path / "objects")]))
     plain = [open_pairs(tmp_path / "plain")]
     whole = AugmentSettings((64, 64), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0)
     mixture = TrainingMixture(plain, 100, 0.0, whole, 0, objects=bank, pasted=0.4)

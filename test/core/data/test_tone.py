@@ -128,6 +128,14 @@ def test_a_folder_gets_new_thermal_images_and_keeps_the_rest(sets, tmp_path):
     write_matched(pairs, target, out)  # again: nothing is in its way
 
 
+def test_label_maps_of_any_class_table_are_linked_as_they_are(sets, tmp_path):
+    pairs, target = sets
+    foreign = np.full(SIZE, 40, np.uint8)  # MFNet's ids end at 8
+    cv2.imwrite(str(pairs.root / "labels" / "0D.png"), foreign)
+    write_matched(pairs, target, tmp_path / "out")
+    assert (cv2.imread(str(tmp_path / "out/labels/0D.png"), cv2.IMREAD_UNCHANGED) == 40).all()
+
+
 def test_no_other_pairs_are_ever_written_over(sets):
     pairs, target = sets
     for out in (pairs.root, target.root):

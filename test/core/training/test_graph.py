@@ -52,17 +52,31 @@ def test_without_modality_dropout_every_sample_is_taught():
     assert found["optical"] > 0
 
 
-def test_the_fused_answer_teaches_the_thermal_head_and_no_other():
+@pytest.mark.parametrize("exchange", [False, True])
+def test_the_fused_answer_teaches_what_the_thermal_head_sees(exchange):
+    """Alone that is the thermal branch; after an exchange the optical encoder is a part of it."""
     recipe = Recipe("a", self_training=SelfTrainingSettings(thermal_weight=2.0))
     module = graph(recipe).eval()
     optical, thermal = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
-    labels, exchange = torch.zeros(2, 64, 64, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)
+    labels, exchanged = torch.zeros(2, 64, 64, dtype=torch.int64), torch.tensor([exchange] * 2)
     fused = torch.randn(2, CLASSES, 16, 16)
-    assert "fused_distillation" not in module(optical, thermal, labels, exchange, 0)
-    term = module(optical, thermal, labels, exchange, 0, fused)["fused_distillation"]
-    own = module.network(optical, thermal, exchange).thermal
+    term = module(optical, thermal, labels, exchanged, 0, fused)["fused_distillation"]
+    own = module.network(optical, thermal, exchanged).thermal
     assert float(term) == pytest.approx(2 * float(answer_divergence(own, fused)), rel=1e-4)
     term.backward()
-    reached = {n.partition(".")[0] for n, p in module.network.named_parameters()
-               if p.grad is not None and p.grad.abs().max() > 0}  # fmt: skip
-    assert reached == {"encoder", "thermal_decoder", "thermal_head"}
+    moved = {name: parameter for name, parameter in module.network.named_parameters()
+             if parameter.grad is not None and parameter.grad.abs().max() > 0}  # fmt: skip
+    assert {n.partition(".")[0] for n in moved} == {"encoder", "thermal_decoder", "thermal_head"}
+    assert any(".thermal." in name for name in moved)
+    assert any(".optical." in name for name in moved) == exchange
+
+
+def test_the_terms_are_the_same_before_the_fused_answer_teaches():
+    """The log is one table."""
+    module = graph(Recipe("a", self_training=SelfTrainingSettings(thermal_weight=2.0)))
+    images = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    labels, exchange = torch.zeros(2, 64, 64, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)
+    before = module(*images, labels, exchange, 0)
+    after = module(*images, labels, exchange, 1, torch.randn(2, CLASSES, 16, 16))
+    assert list(before) == list(after)
+    assert float(before["fused_distillation"]) == 0

@@ -18,7 +18,7 @@ from csknet_core.data.transforms import AugmentSettings
 from csknet_core.losses.distillation import DistillationSettings
 from csknet_core.model.zoo import save_network
 from csknet_core.training.log import read_table
-from csknet_core.training.recipe import DataRecipe, Recipe
+from csknet_core.training.recipe import DataRecipe, Recipe, SelfTrainingSettings
 from csknet_core.training.trainer import Trainer
 
 RECIPE = Recipe(
@@ -59,8 +59,9 @@ def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(tmp_path,
     )
     save_network(teacher, trainer.average, trainer.classes, {})
     taught = dataclasses.replace(
-        RECIPE, distillation=DistillationSettings(teacher=str(teacher)), modality_dropout=0.3
-    )
+        RECIPE, distillation=DistillationSettings(teacher=str(teacher)), modality_dropout=0.3,
+        self_training=SelfTrainingSettings(thermal_weight=1.0),
+    )  # fmt: skip
     recipe = write_recipe(tmp_path / "recipe.yaml", taught)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = str(repository / "test/support/train_double.py")

@@ -43,15 +43,17 @@ def quick(monkeypatch):
     monkeypatch.setattr("csknet_core.training.trainer._WEIGHT_SAMPLES", 2)
 
 
-def test_a_killed_run_resumes_to_exactly_the_same_weights(tmp_path):
-    whole = Trainer(SMALL, tmp_path / "whole").run()
-    killed = Trainer(SMALL, tmp_path / "killed")
+@pytest.mark.parametrize("taught", [0.0, 1.0])
+def test_a_killed_run_resumes_to_exactly_the_same_weights(tmp_path, taught):
+    recipe = dataclasses.replace(SMALL, self_training=SelfTrainingSettings(thermal_weight=taught))
+    whole = Trainer(recipe, tmp_path / "whole").run()
+    killed = Trainer(recipe, tmp_path / "killed")
     batches = killed._batches()
     for _ in range(2):
         killed.train_step(next(batches))
     killed.save()
     killed.train_step(next(batches))  # lost with the kill
-    resumed = Trainer(SMALL, tmp_path / "killed")
+    resumed = Trainer(recipe, tmp_path / "killed")
     assert resumed.step == 2
     weights = [load_network(str(path))[0].state_dict() for path in (whole, resumed.run())]
     if torch.cuda.is_available():  # sums on a GPU come out in another order every time
@@ -237,20 +239,34 @@ def test_every_loss_of_the_method_reaches_the_network(tmp_path, pairs):
     trainer = Trainer(recipe, tmp_path / "run")
     terms = [trainer.train_step(batch) for batch in trainer._batches()]
     names = {"fused", "optical", "thermal", "pixel_distillation", "feature_distillation"}
+    names.add("fused_distillation")
     assert set(terms[0]) == {"lr", "contrast", "total"} | names
-    names.add("fused_distillation")  # from the step on at which the average is good enough
-    assert set(terms[1]) == {"lr", "contrast", "total"} | names
+    taught = [entry["fused_distillation"] for entry in terms]
+    assert taught[0] == 0
+    assert min(taught[1:]) > 0
     contrast = [entry["contrast"] for entry in terms]
     assert contrast[:2] == [0, 0]
     assert max(contrast[2:]) > 0
     for entry in terms:
         assert entry["total"] == pytest.approx(
-            sum(entry.get(n, 0.0) for n in names | {"contrast"}), rel=1e-4
+            sum(entry[n] for n in names | {"contrast"}), rel=1e-4
         )
     assert trainer.graph.contrast.project[1].weight.grad.abs().sum() > 0
     trainer.save()
     saved = load_network(str(trainer.weights_path))[0]
     assert not any("project." in name and "contrast" in name for name in saved.state_dict())
+
+
+def test_the_average_is_what_teaches_the_thermal_head(tmp_path):
+    recipe = dataclasses.replace(SMALL, self_training=SelfTrainingSettings(thermal_weight=1.0))
+    missed = []
+    for bias in (0.0, 50.0):
+        trainer = Trainer(recipe, tmp_path / str(bias))
+        with torch.no_grad():
+            trainer.average.fused_head[1].bias[3] += bias  # of the average, not of the network
+        missed.append(trainer.train_step(next(trainer._batches())))
+    assert missed[0]["fused"] == missed[1]["fused"]
+    assert missed[1]["fused_distillation"] > missed[0]["fused_distillation"] + 1
 
 
 def test_the_average_follows_slowly_and_starts_fast(tmp_path):
