@@ -99,9 +99,9 @@ class SelfTrainingSettings:
     Attributes:
         threshold: least probability of an answer that is taken as the label of an unlabelled pair;
             0 takes none.
-        thermal_weight: of the divergence of the thermal head's answer from that one, on all
-            samples (those whose branches exchange teach the optical branch with it); 0 leaves it
-            out.
+        thermal_weight: of the divergence of the thermal head's answer from the average's fused
+            one, on all samples (where branches exchange it reaches the encoder's optical half,
+            too); 0 leaves it out.
         start: step from which the averaged network is good enough.
 
     Raises:

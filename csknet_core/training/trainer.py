@@ -275,8 +275,8 @@ class Trainer:
         self.step, parts, recipe = load_state(path)
         if _matter(recipe) != _matter(self.recipe.to_dict()):
             raise ConfigError(
-                f"{self.folder}: holds the state of another recipe; choose another folder or "
-                "delete it"
+                f"{self.folder}: holds the state of another recipe, or of another version of "
+                "csknet; choose another folder or delete it"
             )
         self.graph.load_state_dict(parts["graph"])
         self.average.load_state_dict(parts["average"])

@@ -8,9 +8,11 @@ from csknet_core.data.transforms import (
     AugmentSettings,
     Sample,
     augment,
+    draw_gain,
     draw_tone_curve,
     jitter_optical,
     rescale,
+    spoil_thermal,
 )
 
 RNG = np.random.default_rng(0)
@@ -76,20 +78,21 @@ def test_photometric_steps_stay_in_range_and_leave_labels_alone():
     assert got.optical.mean() < 0.8 * sample.optical.mean()
 
 
-@pytest.mark.parametrize("tone_curve", [False, True])
-def test_thermal_images_change_by_themselves_and_stay_in_range(tone_curve):
-    settings = AugmentSettings(
-        (96, 128), (1.0, 1.0), rare_crop=0, flip=0, photometric=1, tone_curve=tone_curve
-    )
-    thermal = RNG.uniform(0.2, 0.5, (96, 128)).astype(np.float32)
-    sample = Sample(np.full((96, 128, 3), 90, np.uint8), thermal, np.zeros((96, 128), np.uint8))
-    got = [augment(sample, settings, np.random.default_rng(seed)) for seed in range(10)]
-    for one in got:
-        assert one.thermal.dtype == np.float32
-        assert one.thermal.shape == (96, 128)
-        assert 0 <= one.thermal.min() <= one.thermal.max() <= 1
-        assert (one.labels == 0).all()
-    assert len({float(one.thermal.mean()) for one in got}) == 10
+@pytest.mark.parametrize("change", [draw_gain, draw_tone_curve])
+def test_thermal_images_get_another_level_and_range(change):
+    image = RNG.uniform(0.3, 0.5, (96, 128)).astype(np.float32)
+    drawn = [change(image, np.random.default_rng(seed)) for seed in range(20)]
+    assert np.ptp([one.mean() for one in drawn]) > 0.1
+    assert np.ptp([np.ptp(one) for one in drawn]) > 0.05
+    assert all(one.dtype == np.float32 for one in drawn)
+
+
+def test_thermal_noise_stays_in_range():
+    even = np.full((64, 64), 0.99, np.float32)
+    spoilt = [spoil_thermal(even, np.random.default_rng(seed)) for seed in range(5)]
+    assert min(len(np.unique(one)) for one in spoilt) > 10
+    assert max(float(one.max()) for one in spoilt) <= 1
+    assert all(one.dtype == np.float32 for one in spoilt)
 
 
 @pytest.mark.parametrize("seed", range(8))

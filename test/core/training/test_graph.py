@@ -62,7 +62,8 @@ def test_the_fused_answer_teaches_what_the_thermal_head_sees(exchange):
     fused = torch.randn(2, CLASSES, 16, 16)
     term = module(optical, thermal, labels, exchanged, 0, fused)["fused_distillation"]
     own = module.network(optical, thermal, exchanged).thermal
-    assert float(term) == pytest.approx(2 * float(answer_divergence(own, fused)), rel=1e-4)
+    expected = 2 * float(answer_divergence(own, fused).detach())
+    assert float(term.detach()) == pytest.approx(expected, rel=1e-4)
     term.backward()
     moved = {name: parameter for name, parameter in module.network.named_parameters()
              if parameter.grad is not None and parameter.grad.abs().max() > 0}  # fmt: skip
