@@ -37,9 +37,9 @@ class AugmentSettings:
         rare_crop: probability of centring the crop on a pixel of a class drawn uniformly from
             those present, instead of anywhere.
         flip, photometric, night, misregister: probabilities of the steps of those names.
+        misregister_pixels: largest shift of the optical image against thermal and labels.
         tone_curve: the photometric step gives thermal images a random tone curve, see
             `draw_tone_curve`, instead of gain, offset and gamma.
-        misregister_pixels: largest shift of the optical image against thermal and labels.
     """
 
     crop: tuple[int, int] = (256, 320)
@@ -47,10 +47,10 @@ class AugmentSettings:
     rare_crop: float = 0.6
     flip: float = 0.5
     photometric: float = 0.8
-    tone_curve: bool = False
     night: float = 0.2
     misregister: float = 0.2
     misregister_pixels: int = 3
+    tone_curve: bool = False
 
 
 def augment(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) -> Sample:

@@ -9,9 +9,12 @@ from csknet_core.losses.contrast import PixelContrast
 from csknet_core.losses.distillation import SpectralDistillation, answer_divergence
 from csknet_core.losses.objective import SupervisedObjective
 from csknet_core.modality import Modality
-from csknet_core.model.csknet import CSKNet
+from csknet_core.model.csknet import CSKNet, Logits
 from csknet_core.training.recipe import Recipe
 from csknet_core.training.teacher import Teacher
+
+Features = list[tuple[Tensor, Tensor]]
+"""Optical and thermal features of the five encoder stages."""
 
 
 class TrainingGraph(nn.Module):
@@ -64,7 +67,14 @@ class TrainingGraph(nn.Module):
         if self.recipe.modality != "both":
             terms = self._single_terms(optical, thermal, labels)
         else:
-            terms = self._pair_terms(optical, thermal, labels, exchange, step, fused)
+            features = self.network.encode_pair(optical, thermal, exchange)
+            logits = self.network.decode_pair(features)
+            terms = {
+                **self.supervised(logits, labels, exchange),
+                **self._teacher_terms(optical, features, logits, exchange),
+                **self._fused_terms(logits, fused),
+                **self._contrast_terms(features, logits, labels, step),
+            }
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
     def _single_terms(self, optical: Tensor, thermal: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -73,37 +83,37 @@ class TrainingGraph(nn.Module):
         logits = self.network.forward_single(modality, image)
         return {modality.value: self.supervised.cross_entropy(logits, labels)}
 
-    def _pair_terms(
-        self,
-        optical: Tensor,
-        thermal: Tensor,
-        labels: Tensor,
-        exchange: Tensor,
-        step: int,
-        fused: Tensor | None,
+    def _teacher_terms(
+        self, optical: Tensor, features: Features, logits: Logits, exchange: Tensor
     ) -> dict[str, Tensor]:
-        features = self.network.encode_pair(optical, thermal, exchange)
-        logits = self.network.decode_pair(features)
-        terms: dict[str, Tensor] = self.supervised(logits, labels, exchange)
-        if self._teacher is not None:
-            taught = self._teacher(optical)
-            terms |= self.distillation(
-                logits.optical, features, taught.logits, taught.features, self._alone(exchange)
-            )
-        weight = self.recipe.self_training.thermal_weight
-        if weight > 0:
-            none = logits.thermal.new_zeros(())
-            missed = none if fused is None else answer_divergence(logits.thermal, fused)
-            terms["fused_distillation"] = weight * missed
-        settings = self.recipe.contrast
-        if self.contrast is not None:
-            predictions = logits.optical.argmax(1), logits.thermal.argmax(1)
-            # The same draw after a resume, and another one at every step.
-            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-            contrast = self.contrast(features[settings.stage - 1], labels, predictions, generator)
-            active = settings.weight if step >= settings.warmup else 0.0
-            terms["contrast"] = active * contrast
+        if self._teacher is None:
+            return {}
+        taught = self._teacher(optical)
+        terms: dict[str, Tensor] = self.distillation(
+            logits.optical, features, taught.logits, taught.features, self._alone(exchange)
+        )
         return terms
+
+    def _fused_terms(self, logits: Logits, fused: Tensor | None) -> dict[str, Tensor]:
+        weight = self.recipe.self_training.thermal_weight
+        if weight == 0:
+            return {}
+        none = logits.thermal.new_zeros(())
+        missed = none if fused is None else answer_divergence(logits.thermal, fused)
+        return {"fused_distillation": weight * missed}
+
+    def _contrast_terms(
+        self, features: Features, logits: Logits, labels: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        if self.contrast is None:
+            return {}
+        settings = self.recipe.contrast
+        predictions = logits.optical.argmax(1), logits.thermal.argmax(1)
+        # The same draw after a resume, and another one at every step.
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        contrast = self.contrast(features[settings.stage - 1], labels, predictions, generator)
+        active = settings.weight if step >= settings.warmup else 0.0
+        return {"contrast": active * contrast}
 
     def _alone(self, exchange: Tensor) -> Tensor:
         """Return the weight (B,) of samples in what the teacher teaches the optical branch alone.

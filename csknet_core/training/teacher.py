@@ -52,18 +52,6 @@ class Teacher:
 
 
 @torch.no_grad()
-def fused_answer(average: CSKNet, optical: Tensor, thermal: Tensor) -> Tensor:
-    """Return the logits (B, C, H / 4, W / 4) of what the averaged network says to both images.
-
-    Args:
-        average: in evaluation mode.
-        optical: (B, 3, H, W) in 0..1.
-        thermal: (B, 1, H, W) in 0..1.
-    """
-    return average.predict(Mode.FUSED, optical, thermal)
-
-
-@torch.no_grad()
 def pseudo_labels(
     average: CSKNet, optical: Tensor, thermal: Tensor, labels: Tensor, threshold: float
 ) -> Tensor:
@@ -84,7 +72,7 @@ def pseudo_labels(
     bare = (labels == IGNORE_ID).all(2).all(1)
     if not bare.any():
         return labels
-    logits = fused_answer(average, optical[bare], thermal[bare]).float()
+    logits = average.predict(Mode.FUSED, optical[bare], thermal[bare]).float()
     full = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
     confidence, answer = full.softmax(1).max(1)
     filled = labels.clone()

@@ -29,6 +29,7 @@ from csknet_core.data.mixture import TensorSample, TrainingMixture
 from csknet_core.data.samples import list_pairs
 from csknet_core.errors import ConfigError, WeightsError
 from csknet_core.losses.objective import SupervisedObjective, class_weights
+from csknet_core.modality import Mode
 from csknet_core.model.csknet import CSKNet, ModelConfig
 from csknet_core.model.zoo import load_imagenet_encoder, load_network, save_network
 from csknet_core.training.checkpoints import (
@@ -51,7 +52,7 @@ from csknet_core.training.log import RunLog
 from csknet_core.training.precision import has_fast_bfloat16
 from csknet_core.training.recipe import DataRecipe, Recipe
 from csknet_core.training.schedule import rate_at
-from csknet_core.training.teacher import Teacher, fused_answer, pseudo_labels
+from csknet_core.training.teacher import Teacher, pseudo_labels
 from csknet_core.training.validation import open_validation, validate
 from csknet_core.weights.files import WeightsInfo, read_info
 
@@ -140,7 +141,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             fused = None
             if own.thermal_weight > 0 and begun:
-                fused = fused_answer(self.average, optical, thermal)
+                fused = self.average.predict(Mode.FUSED, optical, thermal)
             terms: dict[str, Tensor] = self._parallel(
                 optical, thermal, labels, self._draw_exchange(), self.step, fused
             )
